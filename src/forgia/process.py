@@ -1,0 +1,47 @@
+"""Running other programs: an argument list, a time-out, and errors that name the program. Never a shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from forgia.errors import ClusterError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """What a program left behind."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Completed:
+    """Run a program to its end; ``environment`` is laid over our own.
+
+    Raises: ClusterError — the program is not there (final) or did not answer in time (transient).
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ClusterError(f"{argv[0]}: no such program on this machine", transient=False) from error
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"{argv[0]} did not answer within {timeout_s:.0f} s", transient=True) from error
+    return Completed(argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
