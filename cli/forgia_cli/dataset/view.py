@@ -1,0 +1,123 @@
+"""How datasets, plans of imports and questions look at the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from forgia.dataset.binding import Ask, Question
+    from forgia.dataset.dataset import Dataset
+    from forgia.dataset.ingest import Added, Plan
+    from forgia.dataset.mapping import Entry
+    from forgia_cli.app import App
+
+
+def dataset_json(dataset: Dataset) -> dict[str, Any]:
+    """A dataset as ``--json`` prints it."""
+    manifest = dataset.manifest
+    return {
+        "ref": dataset.ref,
+        "name": manifest.name,
+        "version": manifest.version,
+        "digest": dataset.digest,
+        "owner": manifest.owner,
+        "created": manifest.created,
+        "title": manifest.title,
+        "licence": manifest.licence,
+        "rows": manifest.rows,
+        "rejected": manifest.rejected,
+        "folder": str(dataset.paths.root),
+    }
+
+
+def show_plan(app: App, plan: Plan, *, as_json: bool) -> None:
+    """What each column of each file would become, and what is open."""
+    files = []
+    for opened, found in zip(plan.opened, plan.bindings, strict=True):
+        rows = []
+        for binding in found.bound:
+            concept = "(left out)" if binding.ignored else binding.concept.id if binding.concept else None
+            unit = binding.concept.unit if binding.concept else binding.unit
+            rows.append((binding.header, concept, binding.kind, binding.unit, unit, binding.how, binding.confidence))
+        rows += [
+            (question.header, "?", question.look.kind, None, None, question.why, 0.0) for question in found.questions
+        ]
+        files.append((opened, rows))
+    keys = ("header", "concept", "kind", "source_unit", "unit", "binding", "confidence")
+    if as_json:
+        listed = [
+            {"path": str(o.path), "columns": [dict(zip(keys, row, strict=True)) for row in rows]} for o, rows in files
+        ]
+        app.show_json({"files": listed, "complete": not plan.open_questions})
+        return
+    for opened, rows in files:
+        app.say(
+            f"{opened.path}: {spelling(opened.dialect)}" if opened.format != "parquet" else f"{opened.path}: Parquet"
+        )
+        app.table(("header", "concept", "kind", "unit in file", "unit kept", "binding", "confidence"), rows)
+    if plan.open_questions:
+        app.say(f"\nopen; a mapping file to check:\n\n{plan.mapping_text()}")
+    app.say("nothing was imported (--dry-run)")
+
+
+def spelling(dialect: Any) -> str:
+    """How a file is spelled, in words."""
+    signs = {"\t": "tabs", " ": "runs of spaces", ",": "commas", ";": "semicolons", "|": "bars"}
+    sign = signs.get(dialect.delimiter, dialect.delimiter)
+    text = f"{dialect.encoding}, columns parted by {sign}, decimal {dialect.decimal!r}"
+    return text + (f", thousands {dialect.thousands!r}" if dialect.thousands else "")
+
+
+def show_added(app: App, added: Added, *, as_json: bool) -> None:
+    """How an import ended."""
+    dataset = added.dataset
+    if as_json:
+        app.show_json({**dataset_json(dataset), "new": added.is_new})
+        return
+    manifest = dataset.manifest
+    if not added.is_new:
+        app.say("the same bytes, read in the same way, are there already; nothing was added")
+    app.out(dataset.ref)
+    app.say(f"{manifest.rows:,} rows, {len(manifest.columns)} columns, {manifest.rejected:,} rows rejected")
+    if manifest.rejected:
+        app.say(f"rejected rows, with line and reason: {dataset.paths.rejects}")
+    app.say(f"report: {dataset.paths.report}")
+
+
+def ask_for(app: App) -> Ask:
+    """Puts questions about columns to the person at the terminal."""
+
+    def ask(question: Question) -> Entry | None:
+        from forgia.dataset.mapping import Entry
+
+        app.say(f"\n{question.header!r}: {question.why}")
+        if question.look.example:
+            app.say(f"  values such as {question.look.example!r}")
+        choices = [(describe(entry), entry) for entry in question.suggestions]
+        choices += [("keep it without a concept", Entry(keep="auto")), ("leave the column out", Entry(ignore=True))]
+        for number, (text, _) in enumerate(choices, 1):
+            app.say(f"  {number}  {text}")
+        app.say("  or type a concept and its unit, such as: torque N.m")
+        return answer_of(click.prompt("which", err=True), [entry for _, entry in choices])
+
+    return ask
+
+
+def answer_of(text: str, choices: list[Entry]) -> Entry | None:
+    """The entry that a person's answer means: the number of a choice, or a concept with its unit."""
+    from forgia.dataset.mapping import Entry
+
+    words = text.split(maxsplit=1)
+    if len(words) == 1 and words[0].isdigit():
+        place = int(words[0]) - 1
+        return choices[place] if 0 <= place < len(choices) else None
+    return Entry(concept=words[0], unit=words[1] if len(words) > 1 else None) if words else None
+
+
+def describe(entry: Entry) -> str:
+    """A suggestion in words."""
+    if entry.concept:
+        return entry.concept + (f" in {entry.unit}" if entry.unit else "")
+    return f"keep it without a concept, as {entry.keep}"

@@ -1,0 +1,1 @@
+"""Datasets: reading what firms have, binding columns to the vocabulary, immutable versions with a manifest."""

@@ -1,0 +1,316 @@
+"""Sources opened for reading: what their columns are, and their rows as Arrow batches with the rejects beside."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from forgia import units
+from forgia.dataset import convert
+from forgia.dataset.binding import Ask, Binding, Bindings, bind, column_names
+from forgia.dataset.blocks import Block, blocks
+from forgia.dataset.convert import TIME_TYPE, Target
+from forgia.dataset.dialect import Dialect, ReadOptions, sniff, split_lines
+from forgia.dataset.kinds import FALSE_WORDS, TRUE_WORDS, Look, look
+from forgia.dataset.manifest import Column
+from forgia.dataset.mapping import Entry
+from forgia.dataset.parse import Field, Parsed, Parser, Reject
+from forgia.dataset.source import HashedFile, decompressed, expand, format_of
+from forgia.errors import ForgiaError, UserError
+from forgia.vocabulary import Vocabulary
+
+HEAD_BYTES = 1 << 20
+SAMPLE_ROWS = 2000
+BATCH_ROWS = 131_072
+Progress = Callable[[int], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A file whose beginning was read."""
+
+    path: Path
+    format: str
+    dialect: Dialect
+    looks: Mapping[str, Look]
+    """Header → what its values look like, in the file's order."""
+    types: Mapping[str, pa.DataType]
+    """Header → Arrow type, for Parquet only."""
+
+
+def inspect(path: Path, options: ReadOptions) -> Opened:
+    """Read the beginning of a file. Raises: UserError — empty, no table, or a header that cannot be used."""
+    kind = format_of(path)
+    if kind == "parquet":
+        return inspect_parquet(path)
+    head, complete = read_head(path, kind)
+    try:
+        dialect = sniff(path, head, options, complete=complete)
+    except UserError as error:
+        raise error if str(path) in error.message else UserError(f"{path}: {error.message}", hint=error.hint) from error
+    rows = sample_rows(head, dialect, complete=complete)
+    if not rows:
+        raise UserError(f"{path}: the file has a header and no rows")
+    looks = {
+        name: look([row[place] for row in rows], decimal=dialect.decimal, thousands=dialect.thousands)
+        for place, name in enumerate(dialect.header)
+    }
+    return Opened(path=path, format=kind, dialect=dialect, looks=looks, types={})
+
+
+def read_head(path: Path, kind: str) -> tuple[bytes, bool]:
+    """The first bytes (decompressed) and whether they are all. Raises: UserError — damaged."""
+    file = HashedFile(path)
+    try:
+        stream = decompressed(file, kind)
+        head = b""
+        while len(head) <= HEAD_BYTES and (part := stream.read(HEAD_BYTES + 1 - len(head))):
+            head += part
+    except OSError as error:
+        raise UserError(f"{path}: damaged or cut short: {error}") from error
+    finally:
+        file.release()
+    if not head:
+        raise UserError(f"{path}: the file is empty")
+    return head[:HEAD_BYTES], len(head) <= HEAD_BYTES
+
+
+def sample_rows(head: bytes, dialect: Dialect, *, complete: bool) -> list[list[str]]:
+    """Rows of the beginning that have the right width, evenly taken."""
+    text = (
+        head.decode(dialect.encoding, "replace")
+        .removeprefix("\ufeff")
+        .encode()[dialect.skip :]
+        .decode("utf-8", "replace")
+    )
+    lines = text.split("\n")
+    kept = [line + "\n" for line in (lines if complete else lines[:-1])]
+    step = max(1, len(kept) // SAMPLE_ROWS) if '"' not in text else 1
+    rows = split_lines(kept[::step][: SAMPLE_ROWS * 2], dialect.delimiter)
+    return [row for row, _ in rows if len(row) == len(dialect.header) and any(row)]
+
+
+def inspect_parquet(path: Path) -> Opened:
+    """Read the schema and the first rows of a Parquet file. Raises: UserError — damaged or nested."""
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            head = next(file.iter_batches(batch_size=SAMPLE_ROWS), None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: damaged Parquet file: {error}") from error
+    if head is None or head.num_rows == 0:
+        raise UserError(f"{path}: the file holds no rows")
+    if nested := [field.name for field in schema if pa.types.is_nested(field.type)]:
+        raise UserError(f"{path}: columns {', '.join(nested)} are nested; flatten them first")
+    dialect = Dialect(encoding="", delimiter="", decimal=".", thousands="", header=tuple(schema.names), skip=0, line=1)
+    looks = {field.name: look_of(head.column(place)) for place, field in enumerate(schema)}
+    return Opened(
+        path=path,
+        format="parquet",
+        dialect=dialect,
+        looks=looks,
+        types=dict(zip(schema.names, schema.types, strict=True)),
+    )
+
+
+def look_of(values: pa.Array) -> Look:
+    """What a typed column looks like."""
+    if pa.types.is_temporal(values.type):
+        return Look(kind="time", times="iso")
+    if pa.types.is_boolean(values.type):
+        return Look(kind="boolean", words=frozenset(("0", "1")))
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if values.null_count == len(values):
+        return Look(kind="")
+    found = look([None if item is None else str(item) for item in values.to_pylist()], decimal=".", thousands="")
+    return replace(found, kind="number", numeric_share=1.0) if convert.is_numeric(values.type) else found
+
+
+def target_of(binding: Binding, opened: Opened, options: ReadOptions, *, fixed: Column | None = None) -> Target:
+    """What a bound column's values become; ``fixed`` is the column of a dataset it has to equal."""
+    unit = fixed.unit if fixed else (binding.concept.unit if binding.concept else binding.unit)
+    conversion = units.Conversion()
+    if binding.concept and unit and binding.unit:
+        conversion = units.conversion(binding.unit, unit)
+    kind = fixed.kind if fixed else binding.kind
+    counted = kind == "number" and binding.look.integer and whole_numbers(binding)
+    integer = fixed.dtype == "int64" if fixed else counted
+    types = {"number": pa.int64() if integer else pa.float64(), "boolean": pa.bool_(), "time": TIME_TYPE}
+    return Target(
+        kind=kind,
+        type=types.get(kind, pa.string()),
+        decimal=opened.dialect.decimal,
+        thousands=opened.dialect.thousands,
+        times=binding.look.times,
+        zoned=binding.look.zoned,
+        time_zone=options.time_zone,
+        adverse=bool(binding.concept and binding.concept.adverse),
+        plain=bool(binding.look.words) and binding.look.words <= TRUE_WORDS | FALSE_WORDS,
+        trim=binding.look.padded,
+        conversion=conversion,
+    )
+
+
+def whole_numbers(binding: Binding) -> bool:
+    """Whether integers in the sample promise integers for ever: counts and identifiers do, measurements do not."""
+    if binding.concept:
+        return not binding.concept.needs_unit and binding.concept.role in ("identifier", "counter")
+    return (binding.look.high or 0) > 2**53 or (binding.look.low or 0) < -(2**53)
+
+
+def rows_of(
+    opened: Opened, fields: Sequence[Field], *, file: HashedFile, threads: int | None = None
+) -> Iterator[Parsed]:
+    """All rows of a file in order, parsed in parallel, a few blocks ahead of the reader."""
+    if opened.format == "parquet":
+        yield from parquet_rows(opened, fields, file)
+        return
+    parser = Parser(str(opened.path), opened.dialect, fields)
+    stream = decompressed(file, opened.format)
+    workers = threads or min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="forgia-parse") as pool:
+        yield from in_order(pool, parser.parse, blocks(opened.path, stream, opened.dialect), ahead=workers + 1)
+
+
+def in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Block], Parsed], items: Iterator[Block], *, ahead: int
+) -> Iterator[Parsed]:
+    """Results in the order of the items, never more than ``ahead`` of them under way."""
+    waiting: deque[Future[Parsed]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def parquet_rows(opened: Opened, fields: Sequence[Field], file: HashedFile) -> Iterator[Parsed]:
+    """Rows of a Parquet file; the digest is taken in a second pass, since Parquet is read from its end."""
+    first = 1
+    schema = pa.schema([(field.name, field.target.type) for field in fields])
+    with pq.ParquetFile(opened.path) as source:
+        for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=[field.header for field in fields]):
+            arrays: list[pa.Array] = []
+            reasons: dict[int, list[str]] = {}
+            for field in fields:
+                values, bad = convert.from_values(batch.column(field.header), field.target)
+                arrays.append(values)
+                for place in pc.indices_nonzero(bad).to_pylist() if bad is not None else ():
+                    found = batch.column(field.header)[place].as_py()
+                    reasons.setdefault(place, []).append(f"{field.header}: {found!r} is not {field.target.what}")
+            rejects = tuple(
+                Reject(
+                    source=str(opened.path),
+                    line=first + place,
+                    reason="; ".join(why),
+                    text=str(batch.slice(place, 1).to_pylist()[0]),
+                )
+                for place, why in sorted(reasons.items())
+            )
+            rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            if reasons:
+                rows = rows.filter(pa.array([place not in reasons for place in range(batch.num_rows)], pa.bool_()))
+            yield Parsed(batch=rows, rejects=rejects)
+            first += batch.num_rows
+    file.digest()
+
+
+def fields_of(opened: Opened, bindings: Bindings, names: Sequence[str], options: ReadOptions) -> list[Field]:
+    """The columns to take from a file, in its order."""
+    places = {header: place for place, header in enumerate(opened.dialect.header)}
+    used = [binding for binding in bindings.bound if not binding.ignored]
+    return [
+        Field(
+            index=places[binding.header], header=binding.header, name=name, target=target_of(binding, opened, options)
+        )
+        for binding, name in zip(used, names, strict=True)
+    ]
+
+
+def read_bound(
+    paths: Sequence[Path] | Path,
+    columns: Sequence[Column],
+    *,
+    vocabulary: Vocabulary,
+    optional: Sequence[str] = (),
+    options: ReadOptions | None = None,
+    mapping: Mapping[str, Entry] | None = None,
+    ask: Ask | None = None,
+    on_reject: Callable[[Reject], Any] | None = None,
+    advance: Progress | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """New rows with the columns of an existing dataset, found by concept whatever this file calls them.
+
+    Args: columns — the dataset's, in the order wanted; optional — names that may be missing (such as the target).
+    Units: the columns' own. Columns that the file does not have, and may miss, are left out.
+    Raises: UserError — a column is missing, ambiguous or in a unit that contradicts it; before the first batch.
+    """
+    plans = []
+    for path in expand([paths] if isinstance(paths, Path) else paths):
+        opened = inspect(path, options or ReadOptions())
+        kept = {c.source: Entry(keep="auto") for c in columns if not c.concept and c.source in opened.looks}
+        found = bind(opened.looks, vocabulary, mapping={**kept, **(mapping or {})}, ask=ask, path=str(path))
+        fields = _wanted(opened, found, columns, vocabulary=vocabulary, options=options or ReadOptions())
+        have = {field.name for field in fields}
+        if missing := [column for column in columns if column.name not in have and column.name not in optional]:
+            raise _missing(path, missing, found)
+        plans.append((opened, fields))
+    return _bound_batches(plans, on_reject, advance)
+
+
+def _wanted(
+    opened: Opened, found: Bindings, columns: Sequence[Column], *, vocabulary: Vocabulary, options: ReadOptions
+) -> list[Field]:
+    """The columns that this file has, as the dataset keeps them."""
+    bound = [binding for binding in found.bound if not binding.ignored]
+    by_name = dict(zip(column_names(bound, vocabulary), bound, strict=True))
+    by_source = {binding.header: binding for binding in bound}
+    fields = []
+    for column in columns:
+        binding = by_name.get(column.name) if column.concept else by_source.get(column.source)
+        if binding:
+            target = target_of(binding, opened, options, fixed=column)
+            place = opened.dialect.header.index(binding.header)
+            fields.append(Field(index=place, header=binding.header, name=column.name, target=target))
+    return fields
+
+
+def _bound_batches(
+    plans: Sequence[tuple[Opened, list[Field]]], on_reject: Callable[[Reject], Any] | None, advance: Progress | None
+) -> Iterator[pa.RecordBatch]:
+    for opened, fields in plans:
+        with HashedFile(opened.path, advance=advance) as file:
+            for parsed in rows_of(opened, fields, file=file):
+                if on_reject:
+                    for reject in parsed.rejects:
+                        on_reject(reject)
+                if parsed.batch.num_rows:
+                    yield parsed.batch
+
+
+def _missing(path: Path, missing: Sequence[Column], found: Bindings) -> ForgiaError:
+    names = ", ".join(f"{column.name} ({column.source!r})" for column in missing)
+    text = f"{path}: no column for {names}"
+    if found.questions:
+        text += "; not bound: " + ", ".join(f"{question.header!r} ({question.why})" for question in found.questions)
+    hint = (
+        "--mapping FILE.yaml says what the columns are, for instance:\n" + found.mapping_text()
+        if found.questions
+        else None
+    )
+    return UserError(text, hint=hint)
