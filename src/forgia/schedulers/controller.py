@@ -1,0 +1,172 @@
+"""What a local job is: submitit's controller, which starts the ranks, warns them, stops them and says how it ended.
+
+Run as ``python -m forgia.schedulers.controller <run>/submission/job-<attempt>.sh``; the rest comes in the variables
+``SUBMITIT_LOCAL_*``.
+Source: submitit 1.5.4, Controller in local/local.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from submitit.local.local import Controller
+
+from forgia.paths import HomePaths, RunPaths
+from forgia.schedulers import local, processes
+from forgia.schedulers.payload import ATTEMPT_VARIABLE, MORE_WANTED, TASK_FILE
+from forgia.schedulers.slurm_script import MOST_REQUEUES
+from forgia.store import private_directory, write_atomic
+
+GRACE_S = 10.0
+"""Between asking the ranks to stop and killing them."""
+FAILURE_GRACE_S = 60.0
+"""After a rank has failed: the others notice by themselves, and the leader still has to say why."""
+TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How an attempt, or the job, ended."""
+
+    word: str
+    reason: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+class RunController(Controller):
+    """Submitit's controller with forgia's log files, an end to what outlives a failed rank, and a record of the end."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        super().__init__(paths.submission)
+        self.paths = paths
+        self.submitted = self.attempt = int(os.environ[ATTEMPT_VARIABLE])
+        self.stop_asked = False
+        signal.signal(signal.SIGTERM, self._note_stop)
+        signal.signal(signal.SIGINT, self._note_stop)
+
+    def run(self, max_retry: int = MOST_REQUEUES) -> None:
+        """Attempt after attempt, until one is the last."""
+        ending = Ending(word="FAILED", reason="it was sent round too often")
+        for _ in range(max_retry):
+            self.start_tasks()
+            ending = self.watch()
+            more = (self.paths.attempt(self.attempt) / MORE_WANTED).exists()
+            if self.stop_asked or not more:
+                break
+            self.attempt += 1
+        self.record(ending)
+
+    def start_tasks(self) -> None:
+        """One process a rank, its output in the attempt's folder."""
+        private_directory(self.paths.attempt(self.attempt))
+        link = self.paths.submission / f"{self.pid}_submitted.pkl"
+        link.unlink(missing_ok=True)
+        link.symlink_to(TASK_FILE)
+        self.tasks = [self.start_task(rank) for rank in range(self.ntasks)]
+
+    def start_task(self, rank: int) -> subprocess.Popen[bytes]:
+        """One rank, in this session, so that nothing of the job is elsewhere."""
+        variables = {
+            ATTEMPT_VARIABLE: str(self.attempt),
+            "SUBMITIT_LOCAL_JOB_ID": self.pid,
+            "SUBMITIT_LOCAL_LOCALID": str(rank),
+            "SUBMITIT_LOCAL_GLOBALID": str(rank),
+        }
+        out, err = self.paths.stdout(self.attempt, rank), self.paths.stderr(self.attempt, rank)
+        with out.open("ab") as stdout, err.open("ab") as stderr:
+            return subprocess.Popen(
+                self.command,
+                env={**os.environ, **variables},
+                cwd=self.paths.root,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    def watch(self) -> Ending:
+        """Until every rank is gone: warn before the time limit, stop all at it, when asked, or when one has failed."""
+        started = time.monotonic()
+        warning, limit = started + self.timeout_s - self.signal_delay_s, started + self.timeout_s
+        patience = float("inf")
+        while self.any_alive():
+            now = time.monotonic()
+            if self.stop_asked:
+                self.stop_tasks()
+                return Ending(word="CANCELLED", reason="it was cancelled")
+            if now > limit:
+                self.stop_tasks()
+                return Ending(word="TIMEOUT", reason="it reached its time limit")
+            if now > warning:
+                warning = float("inf")
+                self.signal_tasks(signal.SIGUSR2)
+            if any(task.returncode for task in self.tasks):
+                patience = min(patience, now + FAILURE_GRACE_S)
+            if now > patience:
+                self.stop_tasks()
+                break
+            time.sleep(TICK_S)
+        return Ending(word="CANCELLED", reason="it was cancelled") if self.stop_asked else self.first_failure()
+
+    def any_alive(self) -> bool:
+        """Some rank still runs; looks at every one, for an exit code is only known once it was asked for."""
+        return None in [task.poll() for task in self.tasks]
+
+    def first_failure(self) -> Ending:
+        """The end of the first rank that did not end well, else a good end."""
+        for rank, task in enumerate(self.tasks):
+            if task.returncode:
+                code, number = (task.returncode, None) if task.returncode > 0 else (None, -task.returncode)
+                how = f"with exit code {code}" if code else f"by signal {number}"
+                return Ending(word="FAILED", reason=f"rank {rank} ended {how}", exit_code=code, signal=number)
+        return Ending(word="COMPLETED", exit_code=0)
+
+    def stop_tasks(self) -> None:
+        """Ask, wait, kill."""
+        self.signal_tasks(signal.SIGTERM)
+        limit = time.monotonic() + GRACE_S
+        while self.any_alive() and time.monotonic() < limit:
+            time.sleep(TICK_S)
+        self.signal_tasks(signal.SIGKILL)
+        for task in self.tasks:
+            task.wait()
+
+    def signal_tasks(self, number: signal.Signals) -> None:
+        """Send a signal to the ranks that still run."""
+        for task in self.tasks:
+            with contextlib.suppress(ProcessLookupError):
+                task.send_signal(number)
+
+    def place(self) -> Path:
+        """The record of this job."""
+        home = HomePaths(self.paths.root.parent.parent)
+        job_id = f"{self.pid}-{processes.start_mark(int(self.pid))}"
+        return local.record_path(home, local.LocalJob(self.paths.root.name, self.submitted, job_id))
+
+    def record(self, ending: Ending) -> None:
+        """Say how it ended, before anyone can see that it has."""
+        fields = {"word": ending.word, "reason": ending.reason, "exit_code": ending.exit_code, "signal": ending.signal}
+        write_atomic(self.place(), json.dumps({**fields, "attempt": self.attempt}) + "\n")
+
+    def _note_stop(self, *_: object) -> None:
+        self.stop_asked = True
+
+
+def main(arguments: list[str]) -> None:
+    """Control one job."""
+    controller = RunController(RunPaths(Path(arguments[0]).parent.parent))
+    private_directory(controller.place().parent)
+    controller.place().touch(mode=0o600)  # its submitter may not have lived to do it
+    controller.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

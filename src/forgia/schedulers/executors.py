@@ -1,0 +1,135 @@
+"""Submitit's two executors, each sub-classed once: forgia writes the script and the pickle, submitit runs the task.
+
+Source: submitit 1.5.4, core/core.py, slurm/slurm.py, local/local.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from submitit.core.core import Job, PicklingExecutor
+from submitit.core.utils import DelayedSubmission
+from submitit.local.local import LocalExecutor, LocalJob
+from submitit.slurm.slurm import SlurmExecutor, SlurmJob
+
+from forgia import process
+from forgia.errors import ClusterError, Refused
+from forgia.paths import RunPaths
+from forgia.schedulers import slurm_words
+from forgia.schedulers.payload import TASK_FILE, NodeProgram
+from forgia.store import private_directory, sync_directory, write_atomic
+
+SUBMIT_TIMEOUT_S = 120.0
+KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+"""How this user reaches SLURM; every other variable of SLURM's would overrule the script."""
+FOREIGN = re.compile(
+    r"^(SLURM|SBATCH|SRUN|SALLOC|SUBMITIT|FORGIA)_|(^|_)(TOKEN|SECRET|PASSWORD|PASSPHRASE|API_KEY)($|_)"
+)
+"""Variables that do not go along: an outer job's, and what looks like a secret."""
+
+Submitted = Job[Any]
+
+
+class OnePickle(PicklingExecutor):
+    """One job a submission, its pickle and script on disk before the scheduler hears of it."""
+
+    def __init__(self, paths: RunPaths, *, text: str, attempt: int) -> None:
+        super().__init__(paths.submission)
+        self.paths, self.text, self.attempt = paths, text, attempt
+        self.script = paths.submission / f"job-{attempt}.sh"
+
+    def _internal_process_submissions(self, delayed_submissions: list[DelayedSubmission]) -> list[Submitted]:
+        """Submitit names the pickle after the submission, so that a job whose submitter died would wait in vain."""
+        (delayed,) = delayed_submissions
+        beside = self.folder / f".{TASK_FILE}.{os.getpid()}"
+        delayed.dump(beside)
+        beside.replace(self.folder / TASK_FILE)
+        sync_directory(self.folder)
+        return [self._submit_command("")]
+
+
+class SlurmSubmission(OnePickle, SlurmExecutor):
+    """Submitit's SLURM executor with our script, our environment and our reading of what sbatch answers."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Submitit looks for srun here; that sbatch is missing is said when it is called."""
+        return 2
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return self.text
+
+    def _submit_command(self, command: str) -> Submitted:
+        """Raises: ClusterError — sbatch refused, or did not answer."""
+        write_atomic(self.script, self._make_submission_file_text(command, ""))
+        if not shutil.which("sbatch"):
+            raise ClusterError(
+                "sbatch: no such program on this machine",
+                transient=False,
+                hint="run forgia on the cluster's login node, or choose the profile laptop",
+            )
+        dropped = [part for name in foreign_variables() for part in ("-u", name)]
+        done = process.run(["env", *dropped, "sbatch", "--parsable", str(self.script)], timeout_s=SUBMIT_TIMEOUT_S)
+        words = " ".join(done.stderr.replace("sbatch: error: ", "").split())
+        found = re.match(r"(\d+)(;|$)", done.stdout.strip())
+        if done.returncode or not found:
+            meaning = slurm_words.refusal(words)
+            raise ClusterError(f"SLURM did not take the job: {words}", transient=meaning.transient, hint=meaning.hint)
+        return SlurmJob(folder=self.folder, job_id=found.group(1), tasks=[0])
+
+
+class LocalSubmission(OnePickle, LocalExecutor):
+    """Submitit's local executor, its controller in a session of its own: no Ctrl-C and no hang-up reaches it."""
+
+    def _submit_command(self, command: str) -> LocalJob[Any]:
+        write_atomic(self.script, self.text)
+        dropped = set(foreign_variables())
+        log = os.open(self.paths.attempt(self.attempt) / "batch.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            controller = subprocess.Popen(
+                ["bash", str(self.script)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.paths.root,
+                env={name: value for name, value in os.environ.items() if name not in dropped},
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        CONTROLLERS.append(controller)
+        return LocalJob(folder=self.folder, job_id=str(controller.pid), process=controller)
+
+
+CONTROLLERS: list[subprocess.Popen[bytes]] = []
+"""Held until this process ends: they outlive it, and nobody waits for them."""
+
+
+def send(executor: OnePickle, paths: RunPaths, *, program: str) -> str:
+    """Give the run to an executor; returns submitit's job id. Raises: Refused — others could change what will run."""
+    for folder in (paths.root, private_directory(paths.submission)):
+        refuse_writable(folder)
+    private_directory(paths.attempt(executor.attempt))
+    job = executor.submit(NodeProgram(run_dir=str(paths.root), program=program))
+    return str(job.job_id)
+
+
+def refuse_writable(folder: Path) -> None:
+    """Raises: Refused — a pickle lies here, and whoever can swap a pickle chooses the code that runs."""
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise Refused(
+            f"{folder}: others may write here, so they could choose what the job runs as you",
+            hint=f"chmod go-w {folder}",
+        )
+
+
+def foreign_variables() -> list[str]:
+    """Names in our environment that do not go along with a job."""
+    return sorted(name for name in os.environ if FOREIGN.search(name) and name not in KEPT)

@@ -1,0 +1,77 @@
+"""What every scheduler does: five verbs, and the few words in which it answers."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from forgia.paths import RunPaths
+
+
+class JobState(enum.StrEnum):
+    """What a scheduler knows of a job; how a run ended is in its journal, not here."""
+
+    PENDING = "pending"
+    """Accepted, and waiting to start or to start again."""
+    RUNNING = "running"
+    """Holds nodes, be it only to tidy up after itself."""
+    ENDED = "ended"
+    """Over for good, however it went."""
+    UNKNOWN = "unknown"
+    """No word of it, or none that can be relied on. Never taken for an end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as its scheduler sees it at one moment."""
+
+    job_id: str
+    state: JobState
+    word: str = ""
+    """The scheduler's own name for the state."""
+    reason: str = ""
+    """Why it waits, or why it ended, where the scheduler says."""
+    exit_code: int | None = None
+    """None: not ended, killed by a signal, or not told."""
+    signal: int | None = None
+    """The signal that ended it."""
+
+
+class Scheduler(Protocol):
+    """A place that runs jobs. One contract suite holds all of them: tests/contract/test_scheduler.py."""
+
+    name: str
+
+    def render(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1) -> str:
+        """The exact text that ``submit`` would send. Touches nothing; needs no scheduler on this machine.
+
+        Raises: UserError — the request cannot be written safely for this scheduler, with every reason.
+        """
+
+    def submit(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1) -> str:
+        """Send a run to the queue and return its job id.
+
+        Raises: ClusterError — refused (not transient), or the answer did not come (transient: the job may have been
+        accepted all the same, so ask ``find`` before sending it again).
+        """
+
+    def find(self, run_ids: Sequence[str], *, attempts: Mapping[str, int] | None = None) -> dict[str, str]:
+        """Run id → newest job id, of those runs that the scheduler knows; one query a source for all.
+
+        ``attempts`` (run id → number) leaves aside the jobs of a run's other attempts: whoever asks what became of a
+        submission must not be given the job of an earlier one. A job that was refused may be found; it has ended.
+        Raises: ClusterError — it could not be asked: nothing may be concluded.
+        """
+
+    def states(self, job_ids: Sequence[str]) -> dict[str, JobView]:
+        """Every job asked for, in one query for all. Raises: ClusterError — it could not be asked."""
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """Ask for the end of these jobs in one call. Safe to repeat; jobs that ended or are not known are no error."""
+
+
+def unknown(job_ids: Iterable[str], reason: str = "") -> dict[str, JobView]:
+    """The answer for jobs nobody knows anything of."""
+    return {job_id: JobView(job_id=job_id, state=JobState.UNKNOWN, reason=reason) for job_id in job_ids}

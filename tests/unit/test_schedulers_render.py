@@ -1,0 +1,163 @@
+"""Batch scripts as text: golden files for the profiles we ship, and nothing that a value could break out of."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forgia import profile as profiles
+from forgia.errors import UserError
+from forgia.paths import HomePaths, RunPaths
+from forgia.schedulers import open_scheduler, slurm_script
+
+GOLDEN = Path(__file__).parent / "golden"
+HOME = HomePaths(Path("/home/anna/.forgia"))
+RESOURCES = {
+    "slurm-local": {"nodes": 1, "tasks_per_node": 2, "gpus_per_node": 0, "cpus_per_task": 1, "memory_gb": 4},
+    "leonardo-booster": {"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4, "cpus_per_task": 8, "memory_gb": 480},
+    "laptop": {"nodes": 1, "tasks_per_node": 2, "gpus_per_node": 0, "cpus_per_task": 1, "memory_gb": 4},
+}
+CHOSEN = {
+    "slurm-local": {"python": "/opt/forgia/bin/python"},
+    "leonardo-booster": {
+        "account": "AIFAC_P02_001",
+        "python": "/leonardo_work/AIFAC_P02_001/env/bin/python",
+        "modules": ["cuda/12.6"],
+    },
+    "laptop": {"python": "/opt/forgia/bin/python"},
+}
+"""What a user adds to the shipped profile."""
+
+
+def request_for(name: str, repository: Path) -> dict[str, Any]:
+    shipped = profiles.load(repository / "cluster-profiles" / f"{name}.yaml").model_dump(mode="json")
+    return {"profile": {**shipped, **CHOSEN[name]}, "resources": {**RESOURCES[name], "walltime_s": 5400}}
+
+
+@pytest.mark.parametrize("name", sorted(RESOURCES))
+def test_the_script_of_a_shipped_profile_is_the_golden_one(
+    name: str, repository: Path, request: pytest.FixtureRequest
+) -> None:
+    wanted = request_for(name, repository)
+    scheduler = open_scheduler(wanted["profile"]["scheduler"], home=HOME)
+    text = scheduler.render(wanted, HOME.run("press-failures-0f3a9c11d2"))
+    place = GOLDEN / f"{name}.{'sh' if name == 'laptop' else 'sbatch'}"
+    if request.config.getoption("--update-golden", default=False):
+        place.write_text(text)
+    assert text == place.read_text(), "rendered text changed; if that is meant: pytest --update-golden"
+
+
+def minimal(**profile: Any) -> dict[str, Any]:
+    wanted = {"nodes": 2, "tasks_per_node": 1, "gpus_per_node": 0, "cpus_per_task": 1, "memory_gb": 1, "walltime_s": 60}
+    return {"profile": {"name": "p", **profile}, "resources": wanted}
+
+
+def flags_of(text: str) -> dict[str, str]:
+    """The directives as SLURM takes them."""
+    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH ")]
+    pairs = [line.partition("=") for line in lines]
+    return {name: (shlex.split(value) or [""])[0] for name, _, value in pairs}
+
+
+@pytest.mark.parametrize(
+    ("style", "flag", "value"),
+    [("gres", "gres", "gpu:a100:4"), ("gpus-per-node", "gpus-per-node", "a100:4"), ("gpus", "gpus", "a100:8")],
+)
+def test_gpus_are_asked_for_in_the_sites_style(style: str, flag: str, value: str) -> None:
+    request = minimal(gpu={"type": "a100", "request_style": style})
+    request["resources"]["gpus_per_node"] = 4
+    flags = flags_of(slurm_script.render(request, HOME.run("r"), attempt=1))
+    assert flags[flag] == value
+    assert {"gres", "gpus", "gpus-per-node"} & set(flags) == {flag}
+
+
+@given(walltime_s=st.integers(1, 10_000_000))
+def test_the_time_limit_is_never_shorter_than_asked_and_less_than_a_minute_longer(walltime_s: int) -> None:
+    request = minimal()
+    request["resources"]["walltime_s"] = walltime_s
+    hours, minutes, seconds = flags_of(slurm_script.render(request, HOME.run("r"), attempt=1))["time"].split(":")
+    assert 0 <= int(hours) * 3600 + int(minutes) * 60 + int(seconds) - walltime_s < 60
+
+
+HOSTILE = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40)
+FOLDER = HOSTILE.filter(lambda text: text != "." and "/" not in text)
+
+
+@given(values=st.fixed_dictionaries(dict.fromkeys(("partition", "account", "qos", "python"), HOSTILE)), folder=FOLDER)
+def test_no_value_becomes_shell_or_another_flag(values: dict[str, str], folder: str) -> None:
+    request = minimal(**values, environment={"WORDS": values["account"]}, srun_args=[values["qos"]], modules=["a"])
+    paths = RunPaths(Path("/home") / folder / "runs" / "r-1")
+    try:
+        text = slurm_script.render(request, paths, attempt=1)
+    except UserError as error:
+        assert any(word in str(error) for word in ("control character", "%", "heterogeneous"))
+        return
+    flags = flags_of(text)
+    assert {name: flags[name] for name in ("partition", "account", "qos")} == {
+        name: values[name] for name in ("partition", "account", "qos")
+    }
+    assert flags["chdir"] == str(paths.root)
+    words = shlex.split(text, comments=True)
+    assert f"WORDS={values['account']}" in words
+    assert values["python"] in words
+    assert values["qos"] in words
+
+
+@pytest.mark.parametrize(
+    "hostile", ["$(touch hurt)", "`touch hurt`", "'; touch hurt; '", '"; touch hurt; "', "\\", "#", "!x"]
+)
+def test_bash_takes_a_hostile_script_as_words(hostile: str, tmp_path: Path) -> None:
+    text = slurm_script.render(minimal(account=hostile, environment={"A": hostile}), HOME.run("r"), attempt=1)
+    script = tmp_path / "job.sh"
+    script.write_text(text)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    exported = next(line for line in text.splitlines() if line.startswith("export A="))
+    done = subprocess.run(
+        ["bash", "-c", f"{exported}; printenv A"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout == f"{hostile}\n"
+    assert not (tmp_path / "hurt").exists()
+
+
+def test_every_reason_against_a_request_is_told_at_once() -> None:
+    request = minimal(
+        account="a\nb",
+        environment={"FORGIA_HOME": "x", "not a name": "y"},
+        extra_sbatch={"job-name": "z", "Wrong Flag": "1", "comment": "c"},
+    )
+    with pytest.raises(UserError) as caught:
+        slurm_script.render(request, HOME.run("r"), attempt=1)
+    for words in (
+        "--account",
+        "FORGIA_HOME is set by the launcher",
+        "'not a name'",
+        "--job-name is decided",
+        "'Wrong Flag'",
+    ):
+        assert words in str(caught.value)
+
+
+def test_the_local_scheduler_is_one_machine() -> None:
+    with pytest.raises(UserError, match="this one machine"):
+        open_scheduler("local", home=HOME).render(minimal(), HOME.run("r"))
+
+
+def test_a_short_job_is_warned_late_enough_to_have_worked() -> None:
+    request = minimal(signal_lead_s=300)
+    assert flags_of(slurm_script.render(request, HOME.run("r"), attempt=1))["signal"] == "USR2@20"
+    request["resources"]["walltime_s"] = 86400
+    assert flags_of(slurm_script.render(request, HOME.run("r"), attempt=1))["signal"] == "USR2@300"
+
+
+def test_rendering_depends_on_nothing_but_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    request, paths = minimal(python="/p"), HOME.run("r")
+    before = slurm_script.render(request, paths, attempt=1)
+    monkeypatch.setenv("SBATCH_ACCOUNT", "other")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert slurm_script.render(request, paths, attempt=1) == before
