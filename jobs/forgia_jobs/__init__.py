@@ -1,0 +1,1 @@
+"""What runs inside the allocation: the only place for torch, DeepSpeed, Ray and Dask."""

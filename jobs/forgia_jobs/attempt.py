@@ -1,0 +1,360 @@
+"""One attempt of a run, from its folder to its release; every rank runs this.
+
+The order is the story: read the request, meet the other ranks, check every digest, load the data, train from the last
+checkpoint, judge, export, publish. The journal hears of the beginning and of the end, whatever the end is.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from forgia import store
+from forgia.dataset.dataset import Dataset
+from forgia.errors import ClusterError, ForgiaError, Refused
+from forgia.paths import RunPaths
+from forgia.run import Journal, State, now
+from forgia.schedulers.payload import ANOTHER_ATTEMPT, ATTEMPT_VARIABLE
+from forgia_jobs import card, checkpoint, data, determinism, evaluate, integrity, outbox, placement, rendezvous, request
+from forgia_jobs.data import Data
+from forgia_jobs.loop import Place, TrainingLoop, final_state
+from forgia_jobs.placement import Placement
+from forgia_jobs.progress import Progress
+from forgia_jobs.rendezvous import World
+from forgia_jobs.request import Request
+from forgia_jobs.stopping import StopRequest
+from forgia_jobs.strategies import make as make_strategy
+from forgia_jobs.task import TrainingTask, load_task, make_optimizer
+
+DONE, FAILED = 0, 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """What the steps of an attempt share."""
+
+    paths: RunPaths
+    journal: Journal
+    placement: Placement
+    number: int
+    request: Request
+    world: World
+    stop: StopRequest
+    started: float
+    """Monotonic clock, seconds."""
+    started_at: str
+
+
+def main(run_dir: str) -> int:
+    """Run one rank of one attempt and return its exit code.
+
+    0 after a release, or after a clean stop that someone asked for; 75 after a clean stop before the time limit, when
+    another attempt is wanted; 1 after a failure, which the journal explains.
+    """
+    started = time.perf_counter()
+    os.umask(0o077)
+    paths = RunPaths(Path(run_dir).resolve())
+    journal = Journal(paths)
+    number = next_attempt(journal)
+    rank = 0
+    stop = StopRequest()
+    try:
+        placed = placement.discover()
+        rank = placed.rank
+        stop.listen()
+        asked = request.load(paths.request)
+        attempt = begin(
+            Attempt(
+                paths=paths,
+                journal=journal,
+                placement=placed,
+                number=number,
+                request=asked,
+                world=World(rank=rank, size=placed.world_size, device=torch.device("cpu")),
+                stop=stop,
+                started=started,
+                started_at=now(),
+            )
+        )
+        number = attempt.number
+        code = run(attempt)
+        rendezvous.leave(attempt.world)
+    except Exception as error:  # noqa: BLE001 — the last place that can still say why the run ended
+        traceback.print_exc()
+        say_failed(paths, journal, number=number, rank=rank, reason=reason_of(error))
+        return FAILED
+    return code
+
+
+def begin(attempt: Attempt) -> Attempt:
+    """Meet the other ranks, agree on the attempt's number, and say that the run is running.
+
+    Raises: ClusterError — the ranks are not those that were asked for.
+    """
+    resources = attempt.request.resources
+    placement.check(attempt.placement, resources)
+    device = rendezvous.choose_device(attempt.placement.local_rank, gpus_per_node=resources.gpus_per_node)
+    attempt.world = rendezvous.join(attempt.placement, attempt.paths, device=device, nodes=resources.nodes)
+    attempt.number = attempt.world.from_leader(attempt.number)
+    if attempt.world.leads:
+        attempt.journal.record(
+            State.RUNNING,
+            by="job",
+            attempt=attempt.number,
+            job_id=attempt.placement.job_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            world_size=attempt.world.size,
+        )
+    return attempt
+
+
+def run(attempt: Attempt) -> int:
+    """Everything between the first word in the journal and the last; the exit code.
+
+    Raises: ForgiaError — why there is no release.
+    """
+    if finish_published(attempt):
+        return DONE
+    datasets = check_inputs(attempt)
+    facts = determinism.set_up(
+        level=attempt.request.train.determinism,
+        seed=attempt.request.train.seed,
+        threads=attempt.request.resources.cpus_per_task,
+    )
+    loaded = data.load(attempt.request.role, datasets)
+    evaluate.check_metrics(attempt.request.evaluate, loaded.spec.output)
+    task = load_task(attempt.paths.recipe, attempt.request.recipe.task)
+    progress = Progress(attempt.paths.metrics, is_writer=attempt.world.leads)
+    try:
+        loop = prepare(attempt, task, loaded, progress)
+        resume(attempt, loop)
+        if not loop.run(attempt.stop):
+            return say_stopped(attempt, loop)
+        if attempt.world.leads:
+            release(attempt, loop, loaded=loaded, datasets=datasets, facts=facts)
+        return DONE
+    finally:
+        progress.close()
+
+
+def finish_published(attempt: Attempt) -> bool:
+    """Whether an earlier attempt has published the release and died before it could say so."""
+    found = outbox.published(attempt.paths) if attempt.world.leads else None
+    if not attempt.world.any(found is not None):
+        return False
+    if found is not None:
+        attempt.journal.record(State.SUCCEEDED, by="job", attempt=attempt.number, release=found)
+    return True
+
+
+def check_inputs(attempt: Attempt) -> list[Dataset]:
+    """Digest recipe and data on one rank of each node; all ranks go on, or none."""
+    datasets: list[Dataset] = []
+
+    def check() -> None:
+        datasets.extend(integrity.open_datasets(attempt.paths, attempt.request))
+        if attempt.placement.local_rank == 0:
+            integrity.verify(attempt.paths, attempt.request, datasets)
+
+    together(attempt, check)
+    return datasets
+
+
+def together(attempt: Attempt, step: Callable[[], None]) -> None:
+    """Do a step that may fail on some ranks and must then end all of them.
+
+    Raises: ForgiaError — this rank's own, or a word that another has failed.
+    """
+    failure: ForgiaError | None = None
+    try:
+        step()
+    except ForgiaError as error:
+        failure = error
+        leave_reason(attempt.paths, number=attempt.number, rank=attempt.world.rank, reason=reason_of(error))
+    if attempt.world.any(failure is not None):
+        raise failure or ClusterError("another rank has failed", transient=False)
+
+
+def prepare(attempt: Attempt, task: TrainingTask, loaded: Data, progress: Progress) -> TrainingLoop:
+    """Network, optimizer, strategy and tensors on their devices."""
+    asked, device = attempt.request.train, attempt.world.device
+    training = loaded.tensors("train", device=device)
+    is_balanced = asked.class_weights == "balanced" and loaded.spec.output == "probability"
+    weights = data.balanced_weights(training["target"]) if is_balanced else torch.ones_like(training["target"])
+    strategy = make_strategy(asked.strategy, attempt.world)
+    strategy.setup(precision=asked.precision, gradient_clip=asked.gradient_clip)
+    model = task.model(loaded.spec, attempt.request.params).to(device)
+    strategy.wrap(model, make_optimizer(task, model, asked))
+    # Weights are drawn alike on every rank; what is drawn while training (dropout) must differ from rank to rank.
+    determinism.seed_all(asked.seed + attempt.world.rank)
+    return TrainingLoop(
+        task,
+        strategy,
+        train=asked,
+        training={**training, "weight": weights},
+        validation=loaded.tensors("validation", device=device),
+        progress=progress,
+        place=Place(folder=attempt.paths.checkpoints, identity=attempt.request.identity),
+    )
+
+
+def resume(attempt: Attempt, loop: TrainingLoop) -> None:
+    """Go on from the newest whole checkpoint, or begin with an empty file of metrics."""
+    step = -1
+    if attempt.world.leads:
+        place, notes = checkpoint.choose(
+            attempt.paths.checkpoints, identity=attempt.request.identity, attempt=attempt.number
+        )
+        for note in notes:
+            attempt.journal.note(note, by="job", attempt=attempt.number)
+        step = int(place.name.removeprefix("step-")) if place else -1
+    step = attempt.world.from_leader(step)
+    if step < 0:
+        loop.progress.rewind(0)
+        return
+    loop.resume(checkpoint.load(attempt.paths.checkpoints / f"step-{step:09d}"))
+    if attempt.world.leads:
+        attempt.journal.note(f"resumed at step {step}", by="job", attempt=attempt.number, step=step)
+
+
+def release(
+    attempt: Attempt, loop: TrainingLoop, *, loaded: Data, datasets: list[Dataset], facts: dict[str, Any]
+) -> None:
+    """Judge, export and publish, on the leader. Raises: Refused — the gate; ForgiaError — a file that does not hold."""
+    from forgia_jobs import results  # matplotlib and scikit-learn are only for the end, and only on one rank
+
+    asked = attempt.request
+    trained = results.Trained(
+        task=loop.task, model=loop.strategy.model, data=loaded, training=final_state(loop), determinism=facts
+    )
+    evaluation, model, other = results.judge(trained, asked)
+    loop.progress.write("evaluation", progress=1.0, tensors_digest=trained.digest, **evaluation.to_json())
+    if evaluation.gate_failure:
+        raise Refused(evaluation.gate_failure)
+    folder = attempt.paths.attempt(attempt.number) / "release"
+    shutil.rmtree(folder, ignore_errors=True)
+    difference = results.write_model(folder, trained, asked, evaluation)
+    pictures = results.write_plots(
+        folder / "plots", attempt.paths.metrics, evaluation, data=loaded, model=model, other=other
+    )
+    wall = time.perf_counter() - attempt.started
+    used = results.cost(asked.resources, wall_seconds=wall, train_seconds=trained.training["train_seconds"])
+    loop.progress.write("cost", progress=1.0, **used)
+    finished = now()
+    about = card.Facts(
+        run_id=attempt.paths.root.name,
+        created=finished,
+        request=asked,
+        data=loaded,
+        manifests=results.dataset_manifests(datasets),
+        evaluation=evaluation,
+        training=trained.training,
+        cost=used,
+        determinism=facts,
+        tensor_digest=trained.digest,
+        onnx_difference=difference,
+        plots=pictures,
+    )
+    results.write_papers(folder, about)
+    publish(attempt, about, folder=folder, datasets=datasets)
+
+
+def publish(attempt: Attempt, about: card.Facts, *, folder: Path, datasets: list[Dataset]) -> None:
+    """Write the outbox, then say that the run has succeeded."""
+    draft = outbox.draft(
+        attempt.paths,
+        attempt.request,
+        folder=folder,
+        datasets=datasets,
+        evaluation=about.evaluation,
+        tensor_digest=about.tensor_digest,
+        created=about.created,
+        made=provenance(attempt, finished=about.created),
+    )
+    digest = outbox.publish(attempt.paths, draft)
+    shutil.rmtree(folder)  # its bytes are in the outbox
+    attempt.journal.record(State.SUCCEEDED, by="job", attempt=attempt.number, release=digest)
+
+
+def provenance(attempt: Attempt, *, finished: str) -> dict[str, Any]:
+    """The node's part of the SLSA predicate."""
+    asked = attempt.request
+    return {
+        "externalParameters": {
+            "recipe": f"{asked.recipe.name}@{asked.recipe.version}",
+            "params": dict(asked.params),
+        },
+        "internalParameters": {
+            "attempt": attempt.number,
+            "job_id": attempt.placement.job_id,
+            "world_size": attempt.world.size,
+            "device": attempt.world.device.type,
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "environment": dict(asked.environment),
+        },
+        "startedOn": attempt.started_at,
+        "finishedOn": finished,
+    }
+
+
+def say_stopped(attempt: Attempt, loop: TrainingLoop) -> int:
+    """Tell the journal of a clean stop, whose checkpoint is on disk; the exit code."""
+    if attempt.world.leads:
+        cause = attempt.stop.signal_name or "a signal on another rank"
+        attempt.journal.record(
+            State.CHECKPOINTED,
+            by="job",
+            attempt=attempt.number,
+            step=loop.cursor.step,
+            reason=f"stopped by {cause} at step {loop.cursor.step} of {loop.total_steps}; the next attempt goes on",
+        )
+    return ANOTHER_ATTEMPT if attempt.stop.is_time_limit else DONE
+
+
+def say_failed(paths: RunPaths, journal: Journal, *, number: int, rank: int, reason: str) -> None:
+    """The leader tells the journal; another rank leaves its reason where the leader looks before it speaks."""
+    if rank != 0:
+        leave_reason(paths, number=number, rank=rank, reason=reason)
+        return
+    others = sorted(paths.attempt(number).glob("rank-*.reason")) if paths.attempt(number).is_dir() else []
+    said = [f"{path.stem}: {path.read_text(encoding='utf-8')}" for path in others if path.stem != "rank-0"]
+    journal.record(State.FAILED, by="job", attempt=number, reason=said[0] if said else reason)
+
+
+def leave_reason(paths: RunPaths, *, number: int, rank: int, reason: str) -> None:
+    """Write why this rank ends, before its connections close and the others notice."""
+    store.private_directory(paths.attempt(number))
+    store.write_atomic(paths.attempt(number) / f"rank-{rank}.reason", reason)
+
+
+def next_attempt(journal: Journal) -> int:
+    """The number the launcher gives; else one more than the attempts that have run, or the one that was announced."""
+    if given := os.environ.get(ATTEMPT_VARIABLE):
+        return int(given)
+    lines = journal.read()
+    ran = [
+        int(line.get("attempt", 0)) for line in lines if line.get("event") == State.RUNNING and line.get("by") == "job"
+    ]
+    announced = [int(line.get("attempt", 0)) for line in lines]
+    return max([max(ran, default=0) + 1, *announced])
+
+
+def reason_of(error: Exception) -> str:
+    """One line for a person: a forgia error's own text, or the kind and first line of any other."""
+    if isinstance(error, ForgiaError):
+        return " ".join(error.message.split())
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -1,0 +1,212 @@
+"""How the processes of one attempt find each other, and the proof that they have.
+
+Rank 0 listens on a port that the system gives it and publishes the address in the run folder, which every node sees.
+An address left by an earlier launch names that launch, or a port where nobody answers: it is read again until it
+changes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # exported, but not in __all__
+
+from forgia import store
+from forgia.errors import ClusterError
+from forgia.paths import RunPaths
+from forgia_jobs.placement import Placement
+
+START_TIMEOUT_S = 300.0
+"""Nodes import torch from a shared disk; the last one may be minutes behind the first."""
+SILENCE_TIMEOUT_S = 1800.0
+"""A collective that takes longer has lost a rank."""
+LOCAL_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The processes that train together, met and counted; a world of one needs no meeting."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Rank 0: the one that writes."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.size > 1:
+            self.sum(torch.zeros(1))
+
+    def from_leader(self, value: int) -> int:
+        """Rank 0's number, on every rank."""
+        return int(self.sum(torch.tensor([value if self.leads else 0], dtype=torch.int64)))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any rank."""
+        return bool(self.sum(torch.tensor([int(flag)], dtype=torch.int64))) if self.size > 1 else flag
+
+    def gather(self, part: torch.Tensor) -> torch.Tensor:
+        """All ranks' rows, in the order of the ranks, however many each has.
+
+        Shapes: (rows of the rank, ...) to (rows of all, ...); on the CPU.
+        """
+        part = part.detach().cpu().contiguous()
+        if self.size == 1:
+            return part
+        counts = torch.zeros(self.size, dtype=torch.int64)
+        counts[self.rank] = len(part)
+        self.sum(counts)
+        padded = torch.zeros((int(counts.max()), *part.shape[1:]), dtype=part.dtype)
+        padded[: len(part)] = part
+        received = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(received, padded)
+        return torch.cat([rows[:count] for rows, count in zip(received, counts.tolist(), strict=True)])
+
+
+def join(placement: Placement, paths: RunPaths, *, device: torch.device, nodes: int) -> World:
+    """Meet the other ranks and count them.
+
+    Raises: ClusterError (transient) — they did not all come in time; (final) — another number came.
+    """
+    world = World(rank=placement.rank, size=placement.world_size, device=device)
+    if world.size == 1:
+        return world
+    if nodes == 1:
+        os.environ.setdefault(
+            "GLOO_SOCKET_IFNAME", "lo"
+        )  # traffic of one machine stays on it, whatever its name resolves to
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            store=_meeting_point(placement, paths, nodes=nodes),
+            rank=world.rank,
+            world_size=world.size,
+            timeout=timedelta(seconds=SILENCE_TIMEOUT_S),
+            device_id=device if device.type == "cuda" else None,
+        )
+        found = int(world.sum(torch.ones(1, dtype=torch.int64)))
+    except (RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"rank {world.rank} of {world.size} did not meet the others: {error}", transient=True
+        ) from error
+    if found != world.size:
+        raise ClusterError(f"{found} rank(s) met, but {world.size} were launched", transient=False)
+    return world
+
+
+def leave(world: World) -> None:
+    """Part from the other ranks at the end of an attempt that went well."""
+    if world.size > 1:
+        dist.destroy_process_group()
+
+
+def choose_device(local_rank: int, *, gpus_per_node: int) -> torch.device:
+    """The rank's own accelerator, or the CPU where none was asked for.
+
+    Raises: ClusterError — GPUs were asked for and torch sees none; training on the CPU would be a slow, dear success.
+    """
+    if gpus_per_node == 0:
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    if not visible:
+        raise ClusterError(
+            f"the request is for {gpus_per_node} GPU(s) a node, but torch {torch.__version__} sees none here",
+            transient=False,
+            hint="check the torch build and the node's driver, or ask for gpus_per_node = 0",
+        )
+    device = torch.device(
+        "cuda", local_rank % visible
+    )  # one visible: the scheduler has already given each task its own
+    torch.cuda.set_device(device)
+    return device
+
+
+def _meeting_point(placement: Placement, paths: RunPaths, *, nodes: int) -> Any:
+    patience = timedelta(seconds=START_TIMEOUT_S)
+    if placement.address:
+        host, port = placement.address
+        return TCPStore(host, port, placement.world_size, placement.rank == 0, timeout=patience)
+    place = paths.root / ".rendezvous.json"
+    if placement.rank == 0:
+        return _open(place, placement, nodes=nodes)
+    return _find(place, placement, deadline=time.monotonic() + START_TIMEOUT_S)
+
+
+def _open(place: Path, placement: Placement, *, nodes: int) -> Any:
+    """Listen, on one machine only for that machine, and publish where."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind((LOCAL_HOST if nodes == 1 else "", 0))
+    listener.listen(placement.world_size)
+    port = listener.getsockname()[1]
+    point = TCPStore(
+        LOCAL_HOST,
+        port,
+        placement.world_size,
+        is_master=True,
+        timeout=timedelta(seconds=START_TIMEOUT_S),
+        wait_for_workers=False,
+        master_listen_fd=listener.detach(),
+    )
+    hosts = [LOCAL_HOST] if nodes == 1 else _own_names(placement)
+    store.write_json(place, {"launch": placement.launch, "hosts": hosts, "port": port})
+    return point
+
+
+def _find(place: Path, placement: Placement, *, deadline: float) -> Any:
+    """Connect to the published address, reading it again while it is another launch's or nobody answers there."""
+    while True:
+        try:
+            found = store.read_json(place)
+        except FileNotFoundError:
+            found = {}
+        if found.get("launch") == placement.launch:
+            for host in found["hosts"]:
+                if _answers(host, found["port"]):
+                    remaining = timedelta(seconds=max(deadline - time.monotonic(), 1.0))
+                    return TCPStore(host, found["port"], placement.world_size, False, timeout=remaining)
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"rank {placement.rank} waited {START_TIMEOUT_S:.0f} s for rank 0 to publish an address that answers",
+                transient=True,
+            )
+        time.sleep(0.02)
+
+
+def _own_names(placement: Placement) -> list[str]:
+    """Names of this machine that others may know it by, the scheduler's first."""
+    names = [*placement.hosts[:1], socket.gethostname(), socket.getfqdn()]
+    return [name for name in dict.fromkeys(names) if _resolves(name)]
+
+
+def _resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=5.0):
+            return True
+    except OSError:
+        return False

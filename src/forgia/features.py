@@ -1,0 +1,225 @@
+"""Features: how a table's columns become the numbers a model sees; fitted on the training part, shipped with the model.
+
+Only numpy and pyarrow are needed, so that a prediction is made the same way with and without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forgia.errors import Problem, UserError
+
+SCHEMA_VERSION = 1
+QUANTILES = 48
+"""Intervals of equal share that the training values are cut into.
+
+Source: default n_bins of the piecewise-linear encodings in rtdl_num_embeddings 0.0.12.
+"""
+MAX_CATEGORIES = 254
+"""Rarer categories than the most frequent ones are encoded as unknown.
+
+Source: with the code of unknown, the 255 that scikit-learn 1.9's histogram trees take.
+"""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumericFeature:
+    """A measurement: its unit and what the training part says of its values."""
+
+    name: str
+    unit: str | None = None
+    """Values given to the model must be in this unit."""
+    mean: float = 0.0
+    std: float = 1.0
+    """Population standard deviation; 1 where the values are constant."""
+    quantiles: tuple[float, ...] = ()
+    """Distinct quantiles at equal steps, from the least value to the greatest; at least two, or none if constant."""
+    has_missing: bool = False
+    """A value is missing somewhere in the training part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoricalFeature:
+    """A name or class: position 0 stands for unknown and missing, ``categories[i]`` for i + 1."""
+
+    name: str
+    categories: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of codes, the one of unknown included."""
+        return len(self.categories) + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSpec:
+    """What a model takes and gives."""
+
+    numeric: tuple[NumericFeature, ...]
+    categorical: tuple[CategoricalFeature, ...]
+    target: str
+    target_unit: str | None = None
+    output: Literal["probability", "value"]
+    """A probability that the target is true, or the target's value in its unit."""
+    target_mean: float = 0.0
+    target_std: float = 1.0
+    """Of the training part; the share of true rows where the output is a probability."""
+    threshold: float | None = None
+    """From this probability on the answer is yes; chosen on the validation part."""
+
+    def encode(self, table: pa.Table) -> dict[str, Array]:
+        """The matrices of a table whose columns are named, and in the units, as in this spec.
+
+        Shapes: ``numeric`` (rows, features) float32, NaN where missing; ``categorical`` (rows, features) int64.
+        Raises: UserError — columns are not there or are not numbers; all of them at once.
+        """
+        self._check(table)
+        numeric = [_floats(table.column(feature.name)) for feature in self.numeric]
+        categorical = [_codes(table.column(feature.name), feature.categories) for feature in self.categorical]
+        return {
+            "numeric": _stack(numeric, rows=table.num_rows, dtype=np.float32),
+            "categorical": _stack(categorical, rows=table.num_rows, dtype=np.int64),
+        }
+
+    def with_threshold(self, threshold: float | None) -> FeatureSpec:
+        """The same with a decision threshold."""
+        return replace(self, threshold=threshold)
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of ``features.json``."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FeatureSpec:
+        """Raises: UserError — written by another schema version, or fields are missing."""
+        fields = dict(value)
+        if (found := fields.pop("schema_version", None)) != SCHEMA_VERSION:
+            raise UserError(f"features of schema version {found}; this forgia reads version {SCHEMA_VERSION}")
+        try:
+            numeric = tuple(
+                NumericFeature(**{**item, "quantiles": tuple(item["quantiles"])}) for item in fields.pop("numeric")
+            )
+            categorical = tuple(
+                CategoricalFeature(name=item["name"], categories=tuple(item["categories"]))
+                for item in fields.pop("categorical")
+            )
+            return cls(numeric=numeric, categorical=categorical, **fields)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"not a features file: {error}") from error
+
+    def _check(self, table: pa.Table) -> None:
+        names = [*(feature.name for feature in self.numeric), *(feature.name for feature in self.categorical)]
+        problems = [
+            Problem("table", None, name, "no such column") for name in names if name not in table.column_names
+        ] + [
+            Problem("table", None, feature.name, f"not numbers but {table.schema.field(feature.name).type}")
+            for feature in self.numeric
+            if feature.name in table.column_names and not _is_numeric(table.schema.field(feature.name).type)
+        ]
+        if problems:
+            raise UserError(f"{len(problems)} column(s) that the model needs cannot be used", problems=problems)
+
+
+def fit(
+    table: pa.Table,
+    *,
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    target: str,
+    units: Mapping[str, str | None] | None = None,
+) -> FeatureSpec:
+    """Learn a spec from the training part of the data and from nothing else.
+
+    Raises: UserError — the target is not boolean and not a number, or has no value.
+    """
+    units = units or {}
+    column = table.column(target)
+    if not _is_numeric(column.type):
+        raise UserError(f"target {target} is {column.type}; it must be boolean or a number")
+    values = _floats(column)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        raise UserError(f"target {target} has no value in the training part")
+    return FeatureSpec(
+        numeric=tuple(_fit_numeric(name, _floats(table.column(name)), units.get(name)) for name in numeric),
+        categorical=tuple(_fit_categorical(name, table.column(name)) for name in categorical),
+        target=target,
+        target_unit=units.get(target),
+        output="probability" if pa.types.is_boolean(column.type) else "value",
+        target_mean=float(values.mean()),
+        target_std=float(values.std()) or 1.0,
+    )
+
+
+def targets(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
+    """The target as float32; true is 1, a missing value NaN.
+
+    Shapes: (rows,).
+    """
+    return _floats(table.column(name)).astype(np.float32)
+
+
+def _fit_numeric(name: str, values: Array, unit: str | None) -> NumericFeature:
+    missing = np.isnan(values)
+    present = values[~missing]
+    if not present.size:
+        return NumericFeature(name=name, unit=unit, has_missing=True)
+    edges = np.unique(np.quantile(present, np.linspace(0.0, 1.0, QUANTILES + 1)))
+    return NumericFeature(
+        name=name,
+        unit=unit,
+        mean=float(present.mean()),
+        std=float(present.std()) if edges.size > 1 else 1.0,
+        quantiles=tuple(float(edge) for edge in edges) if edges.size > 1 else (),
+        has_missing=bool(missing.any()),
+    )
+
+
+def _fit_categorical(name: str, column: pa.ChunkedArray) -> CategoricalFeature:
+    counts = pc.value_counts(_texts(column).drop_null()).to_pylist()
+    frequent = sorted(counts, key=lambda item: (-item["counts"], item["values"]))[:MAX_CATEGORIES]
+    return CategoricalFeature(name=name, categories=tuple(sorted(item["values"] for item in frequent)))
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """float64, NaN for null and for the infinite: a sensor's overflow is no measurement."""
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    values = column.cast(pa.float64()).to_numpy().astype(np.float64, copy=True)
+    values[~np.isfinite(values)] = np.nan
+    return values  # type: ignore[no-any-return]
+
+
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string())
+
+
+def _codes(column: pa.ChunkedArray, categories: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    found = pc.index_in(_texts(column), value_set=pa.array(categories, pa.string()), skip_nulls=True)
+    return np.asarray(pc.add(pc.fill_null(found, -1), 1).to_numpy(), dtype=np.int64)
+
+
+def _stack(columns: list[Array], *, rows: int, dtype: type) -> Array:
+    matrix: Array = np.empty((rows, len(columns)), dtype=dtype)
+    for position, column in enumerate(columns):
+        matrix[:, position] = column
+    return matrix

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from forgia import digest
+from forgia.dataset.dataset import Dataset
+from forgia.dataset.manifest import Column, DataFile, Manifest
+from forgia.errors import UserError
+from forgia_jobs import data
+from forgia_jobs.evaluate import gate_failure
+from forgia_jobs.request import Columns, Gate, Role, SplitRule
+from forgia_jobs.splitting import PARTS
+
+
+def dataset(folder: Path, *, owner: str = "mill", **columns: Any) -> Dataset:
+    table = pa.table(columns)
+    path = folder / "data" / "part-00000.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(table, path)
+    file = DataFile(path="data/part-00000.parquet", digest=digest.of_file(path), size=1, rows=table.num_rows)
+    Manifest(
+        name=folder.name,
+        version=1,
+        owner=owner,
+        created="2026-11-22T10:00:00Z",
+        files=(file,),
+        columns=tuple(Column(name=name, source=name) for name in table.column_names),
+        rows=table.num_rows,
+    ).save(folder / "manifest.json")
+    return Dataset.at(folder)
+
+
+def role(**changes: Any) -> Role:
+    columns = {"numeric": ("torque",), "categorical": (), "target": "failed", **changes.pop("columns", {})}
+    rule = {"by": "group", "fractions": (0.6, 0.2, 0.2), **changes}
+    return Role(name="machines", datasets=(), columns=Columns(**columns), units={}, split=SplitRule(**rule))
+
+
+def rows(count: int, **more: Any) -> dict[str, Any]:
+    return {"torque": np.arange(count, dtype=float), "failed": np.arange(count) % 5 == 0, **more}
+
+
+def test_pooled_rows_keep_their_owner_and_lack_what_a_dataset_lacks(tmp_path: Path) -> None:
+    first = dataset(tmp_path / "a", owner="one", **rows(10))
+    second = dataset(tmp_path / "b", owner="two", **rows(20, current=np.ones(20)))
+    found = data.load(role(columns={"numeric": ("torque", "current")}), [first, second])
+    assert data.owners(found) == {"one": 10, "two": 20}
+    assert np.isnan(found.numeric[:10, 1]).all()
+    assert (found.numeric[10:, 1] == 1).all()
+    assert [feature.name for feature in found.spec.numeric] == ["torque", "current"]
+
+
+def test_one_machine_name_of_two_owners_is_two_groups(tmp_path: Path) -> None:
+    names = ["press-1", "press-2", None] * 4
+    sets = [dataset(tmp_path / owner, owner=owner, **rows(12, machine_id=names)) for owner in ("one", "two")]
+    found = data.load(role(columns={"group": "machine_id"}), sets)
+    assert len(set(found.groups.tolist())) == 6
+    groups = [set(found.groups[found.split.part(part)].tolist()) for part in PARTS]
+    assert sum(map(len, groups)) == 6
+
+
+def test_episodes_end_where_the_counter_drops_within_a_machine(tmp_path: Path) -> None:
+    table = rows(12, tool_wear=[0, 1, 2, 0, 1, 2] * 2, machine_id=["a"] * 6 + ["b"] * 6)
+    found = data.load(
+        role(columns={"group": "machine_id", "episodes_of": "tool_wear"}), [dataset(tmp_path / "a", **table)]
+    )
+    assert len(set(found.groups.tolist())) == 4
+
+
+def test_features_are_fitted_on_the_training_part_only(tmp_path: Path) -> None:
+    times = np.arange(100).astype("datetime64[s]")
+    found = data.load(
+        role(by="time", columns={"time": "timestamp"}), [dataset(tmp_path / "a", **rows(100, timestamp=times))]
+    )
+    assert found.spec.numeric[0].quantiles[-1] == found.numeric[found.split.train].max() < 99
+
+
+def test_rows_without_a_target_are_left_out_and_counted(tmp_path: Path) -> None:
+    found = data.load(role(), [dataset(tmp_path / "a", torque=np.arange(9.0), failed=[True, None, False] * 3)])
+    assert found.rows_without_target == 3
+    assert sum(len(found.split.part(part)) for part in PARTS) == 6
+
+
+def test_a_split_by_time_needs_every_time(tmp_path: Path) -> None:
+    times = pa.array([1, 2, None, 4, 5], pa.timestamp("us", "UTC"))
+    with pytest.raises(UserError, match=r"1 row\(s\) have no timestamp"):
+        data.load(role(by="time", columns={"time": "timestamp"}), [dataset(tmp_path / "a", **rows(5, timestamp=times))])
+
+
+def test_columns_of_no_common_type_are_refused(tmp_path: Path) -> None:
+    sets = [dataset(tmp_path / "a", **rows(5)), dataset(tmp_path / "b", torque=["x"], failed=[True])]
+    with pytest.raises(UserError, match="cannot be pooled"):
+        data.load(role(), sets)
+
+
+def test_balanced_weights_give_both_answers_the_same_total() -> None:
+    target = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    weights = data.balanced_weights(target)
+    assert float(weights[target == 1].sum()) == pytest.approx(float(weights[target == 0].sum()))
+    assert float(weights.mean()) == pytest.approx(1.0)
+    assert data.balanced_weights(torch.zeros(3)).tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("gate", "model", "baseline", "passes"),
+    [
+        (Gate(metric="f1", baseline_margin=0.02), 0.71, 0.72, True),
+        (Gate(metric="f1", baseline_margin=0.02), 0.61, 0.72, False),
+        (Gate(metric="f1", minimum=0.7), 0.69, None, False),
+        (Gate(metric="rmse", minimum=2.0), 1.9, None, True),
+        (Gate(metric="rmse", baseline_margin=0.1), 2.2, 2.0, False),
+    ],
+)
+def test_a_gate_says_in_one_sentence_what_is_wanting(
+    gate: Gate, model: float, baseline: float | None, passes: bool
+) -> None:
+    failure = gate_failure(gate, {gate.metric: model}, None if baseline is None else {gate.metric: baseline})
+    assert (failure is None) == passes
+
+
+def test_a_failed_gate_names_both_figures_and_the_margin() -> None:
+    failure = gate_failure(Gate(metric="f1", baseline_margin=0.02), {"f1": 0.61}, {"f1": 0.72})
+    assert failure == "gate: f1 0.61 < baseline 0.72 − 0.02"
