@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from forgia.paths import HomePaths
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -70,7 +70,7 @@ def verify_file(path: Path, expected: str, *, what: str | None = None) -> None:
 
 def hexadecimal(digest: str) -> str:
     """The 64 characters behind ``sha256:``. Raises: ValueError — not a digest in our spelling."""
-    if not PATTERN.match(digest):
+    if not PATTERN.fullmatch(digest):
         raise ValueError(f"not a sha256 digest: {digest!r}")
     return digest.removeprefix("sha256:")
 

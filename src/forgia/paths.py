@@ -17,7 +17,7 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md (p
 
 def checked_name(kind: str, name: str) -> str:
     """The name itself. Raises: UserError — it could leave its folder or an OCI registry would refuse it."""
-    if not NAME.match(name) or len(name) > 64:
+    if not NAME.fullmatch(name) or len(name) > 64:
         raise UserError(
             f"{kind} name {name!r}: use lower-case letters, digits and single . _ - between them, at most 64 characters"
         )

@@ -1,6 +1,6 @@
 """A run: its states, its journal, and what the journal says of it.
 
-The journal is the truth about a run. Submitter and job append to it, a line a fact; schedulers are only asked as witnesses.
+The journal is the truth about a run. Submitter and job append to it, a line a fact; schedulers are only witnesses.
 """
 
 from __future__ import annotations
@@ -154,6 +154,8 @@ def fold(run_id: str, lines: Iterable[dict[str, Any]]) -> RunStatus:
 def _advance(status: RunStatus, state: State, line: dict[str, Any]) -> RunStatus:
     attempt = int(line.get("attempt", status.attempt))
     facts = {key: line[key] for key in COPIED_FIELDS if line.get(key) is not None}
+    if line.get("by") == "job" and status.job_id:
+        facts.pop("job_id", None)  # the scheduler's own spelling is the one to ask it with
     if attempt > status.attempt:
         status = replace(status, state=State.PLANNED, reason="", attempt=attempt, started="", ended="")
     elif attempt < status.attempt:

@@ -1,4 +1,4 @@
-"""Settings: flag, then environment, then project file, then user file, then default; each remembers where it came from."""
+"""Settings: flag, environment, project file, user file, default, in this order; each remembers where it came from."""
 
 from __future__ import annotations
 

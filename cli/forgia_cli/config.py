@@ -1,0 +1,31 @@
+"""``forgia config``: the settings and their origin."""
+
+from __future__ import annotations
+
+import click
+
+from forgia_cli.app import App, json_option
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def config(app: App, *, as_json: bool) -> None:
+    """Show the settings in force and where each came from.
+
+    Order: flag, environment (FORGIA_*), forgia.toml here or above, config.toml in forgia's home, default.
+
+    \b
+    forgia config
+    """
+    found = app.settings
+    values = {
+        "home": str(found.home.root),
+        "organisation": found.organisation,
+        "profile": found.profile,
+        "catalogue": [str(path) for path in found.catalogue],
+    }
+    if as_json:
+        app.show_json({"settings": {key: {"value": values[key], "from": found.origin[key]} for key in values}})
+        return
+    app.table(("setting", "value", "from"), [(key, value, found.origin[key]) for key, value in values.items()])

@@ -1,0 +1,47 @@
+"""``forgia job list``."""
+
+from __future__ import annotations
+
+import click
+
+from forgia_cli.app import App, json_option
+
+
+@click.command()
+@click.option("--open", "only_open", is_flag=True, help="Only runs that have not ended.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+@click.option("-q", "--quiet", is_flag=True, help="Print run ids only.")
+@json_option
+@click.pass_obj
+def list_(app: App, *, only_open: bool, limit: int, quiet: bool, as_json: bool) -> None:
+    """List the runs, newest first.
+
+    \b
+    forgia job list --open
+    """
+    from forgia_cli.job.view import overview
+
+    view = overview(app)
+    found = sorted(view.statuses, key=lambda status: status.planned, reverse=True)
+    shown = [status for status in found if not only_open or not status.state.is_final][:limit]
+    if as_json:
+        app.show_json({"runs": [status.to_json() for status in shown], "unanswered": list(view.unanswered)})
+    elif quiet:
+        app.out("\n".join(status.run_id for status in shown))
+    else:
+        rows = [
+            (
+                s.run_id,
+                str(s.state),
+                s.attempt,
+                s.profile,
+                s.job_id,
+                s.planned[:19].replace("T", " "),
+                s.version or s.reason[:60],
+            )
+            for s in shown
+        ]
+        app.table(("run", "state", "attempt", "profile", "job", "planned (UTC)", "result"), rows)
+        if len(found) > len(shown) and not only_open:
+            app.say(f"{len(found) - len(shown)} older runs; -n shows more")
+    view.raise_if_unanswered()

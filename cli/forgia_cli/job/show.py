@@ -1,0 +1,47 @@
+"""``forgia job show``."""
+
+from __future__ import annotations
+
+import click
+
+from forgia_cli.app import App, json_option
+
+
+@click.command()
+@click.argument("run", default="last")
+@json_option
+@click.pass_obj
+def show(app: App, *, run: str, as_json: bool) -> None:
+    """Show a run: its states with their times, its reason, its latest figures. RUN: an id, its beginning, or last.
+
+    \b
+    forgia job show last
+    """
+    from forgia.run import Journal, open_run
+    from forgia_cli.following import metric_lines_backwards
+    from forgia_cli.job.view import overview
+
+    paths = open_run(app.home, run)
+    view = overview(app)
+    journal = Journal(paths)
+    status, metrics = journal.status(), next(metric_lines_backwards(paths), {})
+    if as_json:
+        app.show_json(
+            {"run": status.to_json(), "journal": journal.read(), "metrics": metrics, "folder": str(paths.root)}
+        )
+    else:
+        fields = {key: value for key, value in status.to_json().items() if value not in ("", None)}
+        app.table(
+            ("field", "value"), [*((key, str(value)) for key, value in fields.items()), ("folder", str(paths.root))]
+        )
+        app.out("")
+        rows = [(line["t"], line["event"], line["by"], line["attempt"], detail(line)) for line in journal.read()]
+        app.table(("time (UTC)", "event", "by", "attempt", "detail"), rows)
+        if metrics:
+            app.out(f"\nlatest figures: {', '.join(f'{key} {value}' for key, value in metrics.items() if key != 't')}")
+    view.raise_if_unanswered()
+
+
+def detail(line: dict[str, object]) -> str:
+    """What a journal line says beyond its fixed fields."""
+    return ", ".join(f"{key}={value}" for key, value in line.items() if key not in ("t", "event", "by", "attempt"))

@@ -1,0 +1,1 @@
+"""Versioned models of the registry."""

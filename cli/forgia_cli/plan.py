@@ -1,0 +1,51 @@
+"""``forgia plan``: what would be sent, what it costs at worst, and why each value is what it is."""
+
+from __future__ import annotations
+
+import click
+
+from forgia_cli.app import App, account_option, json_option, profile_option, set_option, test_option
+
+
+@click.command()
+@click.argument("recipe", required=False)
+@profile_option
+@account_option
+@set_option
+@test_option
+@json_option
+@click.pass_obj
+def plan(
+    app: App,
+    *,
+    recipe: str | None,
+    profile: str | None,
+    account: str | None,
+    sets: tuple[str, ...],
+    test: bool,
+    as_json: bool,
+) -> None:
+    """Show the exact script, the worst-case cost and the origin of each value; nothing is sent.
+
+    \b
+    forgia plan mill-failures --profile slurm-local --set train.epochs=5
+    """
+    from dataclasses import asdict
+
+    from forgia_cli.planning import cost_sentence, planned, rows, says
+
+    found = planned(app, recipe, profile=profile, account=account, sets=sets, test=test)
+    says(app, found)
+    script = app.client.script(found)
+    if as_json:
+        origins = dict(found.origins)
+        cost = asdict(found.cost)
+        app.show_json(
+            {"identity": found.identity, "request": found.request, "origins": origins, "cost": cost, "script": script}
+        )
+        return
+    app.table(("field", "value", "from"), list(rows(found)))
+    app.out(f"\ndata: {', '.join(found.inputs.values())}")
+    app.out(f"identity: {found.identity}")
+    app.out(cost_sentence(found))
+    app.out(f"\n{script}")

@@ -1,0 +1,176 @@
+"""The library as one object: what the command line does, for notebooks and other programs.
+
+import forgia
+client = forgia.Client()
+plan = client.plan("mill-failures")
+release = client.run(plan)
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forgia import collection, recipe, samples, settings, status, submission
+from forgia import plan as planning
+from forgia import profile as profiles
+from forgia.catalogue import Catalogue
+from forgia.collection import Collected
+from forgia.dataset.dataset import Dataset
+from forgia.errors import ForgiaError, JobFailed, NotFound, UserError
+from forgia.paths import HomePaths
+from forgia.plan import Choice, Plan
+from forgia.profile import Profile
+from forgia.recipe import FILE_NAME, RecipeFolder
+from forgia.run import Journal, RunStatus, State, open_run, settle_ended
+from forgia.schedulers import open_scheduler
+from forgia.schedulers.protocol import Scheduler
+from forgia.submission import Started
+from forgia.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from forgia.scoring import Model
+
+
+class Client:
+    """Forgia with one set of settings."""
+
+    def __init__(self, given: settings.Settings | None = None) -> None:
+        self.settings = given or settings.load()
+        self.catalogue = Catalogue(self.settings.catalogue)
+
+    @property
+    def home(self) -> HomePaths:
+        """Forgia's home folder."""
+        return self.settings.home
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The shared vocabulary."""
+        return Vocabulary.load(self.catalogue)
+
+    def scheduler(self, name: str) -> Scheduler:
+        """The scheduler of this name. Raises: NotFound."""
+        return open_scheduler(name, home=self.home)
+
+    # What there is
+
+    def open_dataset(self, ref: str) -> Dataset:
+        """A dataset by ``name`` (latest) or ``name@version``. Raises: NotFound."""
+        return Dataset.open(self.home, ref)
+
+    def open_recipe(self, where: str | Path | None = None) -> RecipeFolder:
+        """A recipe by folder or catalogue name; None: the one in this folder. Raises: NotFound, UserError."""
+        return recipe.load(self.recipe_root(where), self.vocabulary)
+
+    def recipe_root(self, where: str | Path | None = None, *, folder: Path | None = None) -> Path:
+        """The folder of a recipe; None: this folder, or the only recipe directly below it.
+
+        Raises: NotFound — nothing of that name. UserError — several below this folder.
+        """
+        if where is not None:
+            place = Path(where)
+            if (place / FILE_NAME).is_file():
+                return place.resolve()
+            if place.name == FILE_NAME and place.is_file():
+                return place.parent.resolve()
+            return self.catalogue.recipe(str(where))
+        here = (folder or Path.cwd()).resolve()
+        if (here / FILE_NAME).is_file():
+            return here
+        below = sorted(path.parent for path in here.glob(f"*/{FILE_NAME}"))
+        if len(below) == 1:
+            return below[0]
+        if below:
+            names = ", ".join(path.name for path in below)
+            raise UserError(f"several recipes lie here: {names}", hint=f"name one of them, such as {below[0].name}")
+        raise NotFound("recipe", str(here), hint="forgia init NAME --from predictive-maintenance")
+
+    def open_profile(self, name: str | None = None, *, account: str | None = None) -> Profile:
+        """A cluster profile, with the account to charge. Raises: NotFound, UserError."""
+        found = profiles.load(self.catalogue.profile(name or self.settings.profile))
+        return found.model_copy(update={"account": account}) if account else found
+
+    def open_model(self, ref: str) -> Model:
+        """A registered model, verified, ready to predict. Raises: NotFound, IntegrityError."""
+        from forgia.scoring import load_release
+
+        return load_release(self.home, self.settings.organisation, ref)
+
+    # From a recipe to a model
+
+    def plan(
+        self,
+        where: str | Path | RecipeFolder | None = None,
+        *,
+        profile: str | Profile | None = None,
+        sets: Sequence[str] = (),
+        test: bool = False,
+    ) -> Plan:
+        """Resolve a recipe; sample data is made where a role is unbound. Raises: UserError, NotFound."""
+        folder = where if isinstance(where, RecipeFolder) else self.open_recipe(where)
+        chosen = profile if isinstance(profile, Profile) else self.open_profile(profile)
+        choice = Choice(sets=tuple(sets), test=test)
+        planning.overridden(folder, choice)  # a wrong flag is told before sample data is made
+        choice = replace(choice, datasets=self.sample_data(folder))
+        return planning.resolve(folder, chosen, home=self.home, vocabulary=self.vocabulary, choice=choice)
+
+    def sample_data(self, folder: RecipeFolder) -> dict[str, tuple[str, ...]]:
+        """References to generated data for the roles that have none bound."""
+        return {
+            role: samples.prepare(
+                binding.sample, settings=self.settings, catalogue=self.catalogue, vocabulary=self.vocabulary
+            )
+            for role, binding in folder.recipe.data.items()
+            if not binding.bound and binding.sample
+        }
+
+    def script(self, plan: Plan) -> str:
+        """The exact text that ``start`` would give to the scheduler."""
+        run_id = submission.new_run_id(plan, taken=submission.runs_of(self.home, plan))
+        paths = self.home.run(run_id)
+        return self.scheduler(plan.request["profile"]["scheduler"]).render(plan.request, paths)
+
+    def start(self, plan: Plan, *, again: bool = False) -> Started:
+        """Submit the plan once. Raises: ClusterError."""
+        return submission.start(self.home, plan, self.scheduler, again=again)
+
+    def wait(self, run_id: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunStatus]:
+        """The run's status until it has ended."""
+        return status.wait(self.home, run_id, self.scheduler, sleep=sleep)
+
+    def finish(self, run_id: str) -> Collected:
+        """Put an ended run's release into the registry. Raises: JobFailed — it has none."""
+        paths = open_run(self.home, run_id)
+        found = Journal(paths).status()
+        if not found.state.is_success:
+            log = paths.stderr(found.attempt, 0)
+            raise JobFailed(found.run_id, state=found.state, reason=found.reason or "it has no release", log_path=log)
+        collected = collection.collect(self.home, self.settings.organisation, found.run_id)
+        settle_ended(self.home, [Journal(paths).status()])
+        return collected
+
+    def collect_finished(self) -> tuple[list[Collected], list[str]]:
+        """Put every finished release into the registry; what stood in the way of some comes back as sentences."""
+        view = status.overview(self.home, self.scheduler)
+        done, complaints = [], list(view.unanswered)
+        for found in view.statuses:
+            if found.state is State.SUCCEEDED:
+                try:
+                    done.append(self.finish(found.run_id))
+                except (ForgiaError, OSError) as error:  # one bad release must not keep the others waiting
+                    complaints.append(f"{found.run_id}: {error}")
+        settle_ended(self.home, view.statuses)
+        return done, complaints
+
+    def run(self, plan: Plan, *, again: bool = False) -> Model:
+        """Submit, wait, collect, and open the registered model. Raises: JobFailed, ClusterError."""
+        run_id = self.start(plan, again=again).run_id
+        for _ in self.wait(run_id):
+            pass
+        collected = self.finish(run_id)
+        return self.open_model(f"{plan.request['recipe']['name']}@{collected.version}")

@@ -1,0 +1,327 @@
+"""Scoring: new rows through a registered model, every byte of which was checked before one of them is used."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forgia import store
+from forgia.errors import UserError
+from forgia.paths import HomePaths
+from forgia.registry.contents import Contents, contents
+from forgia.registry.layout import Advance, idle
+from forgia.registry.models import find_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from forgia.dataset.binding import Question
+    from forgia.dataset.manifest import Column
+    from forgia.dataset.mapping import Entry
+    from forgia.dataset.parse import Reject
+    from forgia.features import FeatureSpec
+    from forgia.vocabulary import Vocabulary
+
+PREDICTION = "prediction"
+"""float32: the probability, or the value in the target's unit."""
+PREDICTED = "predicted"
+"""bool: whether the probability reaches the threshold; only where the model gives probabilities."""
+FEATURES = "features.json"
+METRICS = "metrics.json"
+CARD = "README.md"
+CHUNK_ROWS = 16_384
+"""Rows given to the network at once: enough to fill the cores, few enough to stay small in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A verified release, ready to predict."""
+
+    ref: str
+    """``name@version``."""
+    digest: str
+    spec: FeatureSpec
+    card: str
+    """The model card, Markdown."""
+    columns: tuple[Column, ...]
+    """The columns that new files are read by, each name once."""
+    origins: tuple[Column, ...]
+    """The same columns as each training dataset told of them."""
+    metrics: Mapping[str, Any]
+    """What the release's metrics.json says; empty where it has none."""
+    session: Any
+    """The onnxruntime session."""
+
+    def predict(self, table: pa.Table, *, threshold: float | None = None) -> pa.Table:
+        """The table with ``prediction`` and, for a classifier, ``predicted`` beside its own columns.
+
+        Columns are named and in the units of the model's features; others pass through untouched.
+        Raises: UserError — a feature is missing, a column is in the way, or a threshold has no meaning here.
+        """
+        import pyarrow as pa
+
+        limit = self.threshold(threshold)
+        if taken := {PREDICTION, PREDICTED} & set(table.column_names):
+            raise UserError(f"the table already has a column {', '.join(sorted(taken))}; rename it first")
+        answers = self._run(self.spec.encode(table), rows=table.num_rows)
+        scored = table.append_column(PREDICTION, pa.array(answers, pa.float32()))
+        return scored if limit is None else scored.append_column(PREDICTED, pa.array(answers >= limit, pa.bool_()))
+
+    def threshold(self, given: float | None = None) -> float | None:
+        """The probability from which the answer is yes; None for a model of values. Raises: UserError."""
+        if self.spec.output == "value":
+            if given is not None:
+                raise UserError(f"{self.ref} predicts a value, not a probability; a threshold has no meaning for it")
+            return None
+        if given is not None and not 0.0 <= given <= 1.0:
+            raise UserError(f"threshold {given}: a probability lies between 0 and 1")
+        chosen = self.spec.threshold if given is None else given
+        return 0.5 if chosen is None else chosen
+
+    def _run(self, inputs: Mapping[str, npt.NDArray[Any]], *, rows: int) -> npt.NDArray[np.float32]:
+        import numpy as np
+
+        wanted = [item.name for item in self.session.get_inputs()]
+        answers = np.empty(rows, dtype=np.float32)
+        for start in range(0, rows, CHUNK_ROWS):
+            part = slice(start, min(start + CHUNK_ROWS, rows))
+            (found,) = self.session.run(["output"], {name: inputs[name][part] for name in wanted})
+            answers[part] = np.asarray(found, dtype=np.float32).reshape(-1)
+        return answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What scoring a file came to."""
+
+    path: Path
+    rows: int
+    predicted: int | None
+    """Rows answered with yes; None for a model of values."""
+    threshold: float | None
+    rejected: int = 0
+    """Rows of the input that did not parse; they stand in ``rejects``, with line and reason."""
+    rejects: Path | None = None
+    assumed: tuple[str, ...] = ()
+    """What was taken from the training data because the input's headers do not say it; a sentence each."""
+
+
+def load_release(home: HomePaths, organisation: str, ref: str, *, advance: Advance = idle) -> Model:
+    """Open a registered model to predict with it.
+
+    Raises: NotFound — no such model. IntegrityError — a byte of the release is altered; nothing of it was used.
+    UserError — the release has no ONNX file, or onnxruntime is not installed.
+    """
+    found = find_model(home, organisation, ref)
+    found.layout.verify(found.digest, advance=advance)
+    release = contents(found.layout, found.digest)
+    from forgia.features import FeatureSpec
+
+    spec = FeatureSpec.from_json(release.read_json(FEATURES))
+    origins = tuple(_origins(release, spec))
+    return Model(
+        ref=found.ref,
+        digest=found.digest,
+        spec=spec,
+        card=release.read(CARD).decode(errors="replace") if release.find(CARD) else "",
+        columns=tuple(_first_by_name(origins)),
+        origins=origins,
+        metrics=release.read_json(METRICS),
+        session=_session(release, found.ref),
+    )
+
+
+def _origins(release: Contents, spec: FeatureSpec) -> Iterator[Column]:
+    """Every dataset's columns, then the features that no dataset tells of."""
+    from forgia.dataset.manifest import Column, Manifest
+
+    for ref in (part.dataset for part in release.parts if part.dataset):
+        yield from Manifest.from_json(release.read_json(f"datasets/{ref}/manifest.json")).columns
+    for feature in spec.numeric:
+        yield Column(name=feature.name, source=feature.name, unit=feature.unit)
+    for category in spec.categorical:
+        yield Column(name=category.name, source=category.name, kind="category", dtype="string")
+
+
+def _first_by_name(origins: Iterable[Column]) -> Iterator[Column]:
+    seen: set[str] = set()
+    for column in origins:
+        if column.name not in seen:
+            seen.add(column.name)
+            yield column
+
+
+def _session(release: Contents, ref: str) -> Any:
+    name = next((file.title for file in release.files("model") if file.title.endswith(".onnx")), None)
+    if name is None:
+        raise UserError(f"{ref} holds no ONNX file", hint="add onnx to the recipe's export and train it again")
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as failures
+    except ModuleNotFoundError as error:
+        raise UserError("predicting needs onnxruntime", hint="pip install 'forgia[predict]'") from error
+    data = release.read(name)  # the very bytes that are checked are those that run
+    try:
+        return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except (failures.InvalidProtobuf, failures.InvalidGraph, failures.Fail, failures.NotImplemented) as error:
+        raise UserError(f"{name} of {ref} cannot be run by onnxruntime {onnxruntime.__version__}: {error}") from error
+
+
+def score_file(
+    model: Model,
+    source: Path,
+    output: Path,
+    *,
+    vocabulary: Vocabulary,
+    threshold: float | None = None,
+    mapping: Mapping[str, Entry] | None = None,
+    advance: Advance = idle,
+) -> Scored:
+    """Read new rows as datasets are read (any header, unit and format that binds), predict, write one file.
+
+    Rows that do not parse go to a CSV beside the output, with line and reason; ``advance`` is told the bytes read.
+    Raises: UserError — a feature is missing or unclear in the input, or no row can be read; nothing is written then.
+    """
+    remarks = _Remarks(origins=model.origins)
+    batches = _read(model, source, remarks, vocabulary=vocabulary, mapping=mapping, advance=advance)
+    done = replace(score(model, batches, output, threshold=threshold), assumed=tuple(remarks.assumed))
+    if not remarks.rejects:
+        return done
+    place = output.with_name(f"{output.stem}.rejects.csv")
+    _write_rejects(place, remarks.rejects)
+    return replace(done, rejected=len(remarks.rejects), rejects=place)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Remarks:
+    """What reading the input leaves to say."""
+
+    origins: tuple[Column, ...]
+    rejects: list[Reject] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
+
+    def recall(self, question: Question) -> Entry | None:
+        """Answer for a person who is not there, from the training data."""
+        entry = as_in_training(question.header, self.origins)
+        if entry:
+            meaning = f"{entry.concept}, {entry.unit or 'no unit'}"
+            self.assumed.append(f"{question.header!r} is read as in the training data: {meaning}")
+        return entry
+
+
+def _read(
+    model: Model,
+    source: Path,
+    remarks: _Remarks,
+    *,
+    vocabulary: Vocabulary,
+    mapping: Mapping[str, Entry] | None,
+    advance: Advance,
+) -> Iterator[pa.Table]:
+    """The input's rows by the model's columns; only the features must be there."""
+    import pyarrow as pa
+
+    from forgia.dataset.reader import read_bound
+
+    features = {feature.name for feature in model.spec.numeric} | {feature.name for feature in model.spec.categorical}
+    batches = read_bound(
+        source,
+        model.columns,
+        vocabulary=vocabulary,
+        optional=[column.name for column in model.columns if column.name not in features],
+        mapping=mapping,
+        ask=remarks.recall,
+        on_reject=remarks.rejects.append,
+        advance=advance,
+    )
+    first = next(batches, None)
+    if first is None:
+        lines = "".join(f"\n  {reject.source}:{reject.line}: {reject.reason}" for reject in remarks.rejects[:5])
+        raise UserError(f"{source}: no row could be read; nothing was written{lines}")
+    yield pa.Table.from_batches([first])
+    yield from (pa.Table.from_batches([batch]) for batch in batches)
+
+
+def as_in_training(header: str, origins: Iterable[Column]) -> Entry | None:
+    """What a header meant in the training data, where all of it agrees; a column's own name means its kept unit."""
+    from forgia.dataset.mapping import Entry
+
+    meanings = set()
+    for column in origins:
+        if column.concept and header == column.source:
+            meanings.add((column.concept, column.source_unit))
+        if column.concept and header == column.name:
+            meanings.add((column.concept, column.unit))
+    if len(meanings) != 1:
+        return None
+    ((concept, unit),) = meanings
+    return Entry(concept=concept, unit=unit)
+
+
+def _write_rejects(place: Path, rejects: Iterable[Reject]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("source", "line", "reason", "text"))
+    writer.writerows((reject.source, reject.line, reject.reason, reject.text) for reject in rejects)
+    store.write_atomic(place, text.getvalue())
+
+
+def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold: float | None = None) -> Scored:
+    """Predict for every batch of rows and write one file, Parquet or (by its suffix) CSV; whole or not at all.
+
+    The Parquet schema carries ``forgia.model`` and ``forgia.digest``. Raises: UserError — as ``Model.predict``.
+    """
+    import pyarrow.compute as pc
+
+    limit = model.threshold(threshold)
+    rows = yes = 0
+    with _writing_beside(output) as part:
+        writer = None
+        try:
+            for batch in batches:
+                scored = model.predict(batch, threshold=threshold)
+                scored = scored.replace_schema_metadata({"forgia.model": model.ref, "forgia.digest": model.digest})
+                writer = writer or _writer(part, scored.schema, as_csv=output.suffix == ".csv")
+                writer.write_table(scored)
+                rows += scored.num_rows
+                yes += (pc.sum(scored[PREDICTED]).as_py() or 0) if limit is not None else 0
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise UserError("the input holds no rows; nothing was written")
+    return Scored(path=output, rows=rows, predicted=None if limit is None else yes, threshold=limit)
+
+
+def _writer(path: Path, schema: pa.Schema, *, as_csv: bool) -> Any:
+    if as_csv:
+        from pyarrow.csv import CSVWriter
+
+        return CSVWriter(path, schema)
+    from pyarrow.parquet import ParquetWriter
+
+    return ParquetWriter(path, schema, compression="zstd")
+
+
+@contextlib.contextmanager
+def _writing_beside(output: Path) -> Iterator[Path]:
+    """A free name beside the output that takes its place when the block ends well, and goes when not."""
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: there is no folder {output.parent}")
+    part = output.with_name(f".{output.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)

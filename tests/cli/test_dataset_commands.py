@@ -1,0 +1,91 @@
+"""``forgia dataset`` and ``forgia vocabulary``, as a person meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+EXPORT = "UDI,Torque [Nm],Machine failure\n" + "".join(f"{n},{n % 7}.5,{n % 2}\n" for n in range(200))
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    path = tmp_path / "export.csv"
+    path.write_text(EXPORT)
+    return path
+
+
+def test_add_list_show_and_verify_tell_the_same_story(forgia_command, export: Path) -> None:
+    added = forgia_command("dataset", "add", "mill-7", export)
+    assert (added.exit_code, added.stdout) == (0, "mill-7@1\n")
+    assert "200 rows, 3 columns, 0 rows rejected" in added.stderr
+    listed = json.loads(forgia_command("dataset", "list", "--json").stdout)
+    assert [item["ref"] for item in listed["datasets"]] == ["mill-7@1"]
+    shown = forgia_command("dataset", "show", "mill-7")
+    assert "torque" in shown.stdout
+    assert "N.m" in shown.stdout
+    details = json.loads(forgia_command("dataset", "show", "mill-7@1", "--json").stdout)
+    assert [column["concept"] for column in details["columns"]] == ["sequence_number", "torque", "machine_failure"]
+    verified = forgia_command("dataset", "verify", "mill-7")
+    assert verified.stdout.strip() == details["digest"] == listed["datasets"][0]["digest"]
+
+
+def test_adding_again_says_that_nothing_was_added(forgia_command, export: Path) -> None:
+    forgia_command("dataset", "add", "mill-7", export)
+    again = forgia_command("dataset", "add", "mill-7", export)
+    assert (again.exit_code, again.stdout) == (0, "mill-7@1\n")
+    assert "nothing was added" in again.stderr
+
+
+def test_an_unknown_column_is_refused_with_a_mapping_to_paste(forgia_command, tmp_path: Path) -> None:
+    path, mapping = tmp_path / "export.csv", tmp_path / "mapping.yaml"
+    path.write_text("UDI,Foo,Corrente\n1,2,3\n2,3,4\n")
+    refused = forgia_command("dataset", "add", "mill-7", path, "--write-mapping", mapping)
+    assert refused.exit_code == 2
+    assert "Foo: no concept has this name" in refused.stderr
+    assert '"Corrente": {concept: current, unit: A}' in refused.stderr
+    done = forgia_command("dataset", "add", "mill-7", path, "--mapping", mapping)
+    assert (done.exit_code, done.stdout) == (0, "mill-7@1\n")
+
+
+def test_keep_unbound_keeps_what_has_no_concept(forgia_command, tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text("UDI,Foo\n1,2\n2,3\n")
+    assert forgia_command("dataset", "add", "mill-7", path, "--keep-unbound").exit_code == 0
+    columns = json.loads(forgia_command("dataset", "show", "mill-7", "--json").stdout)["columns"]
+    assert [(column["name"], column["concept"]) for column in columns] == [
+        ("sequence_number", "sequence_number"),
+        ("foo", None),
+    ]
+
+
+def test_a_dry_run_shows_the_binding_and_imports_nothing(forgia_command, export: Path, home) -> None:
+    shown = forgia_command("dataset", "add", "mill-7", export, "--dry-run")
+    assert shown.exit_code == 0
+    assert "torque" in shown.stdout
+    assert not home.datasets.exists()
+    answer = json.loads(forgia_command("dataset", "add", "mill-7", export, "--dry-run", "--json").stdout)
+    assert answer["complete"] is True
+    assert answer["files"][0]["columns"][1]["source_unit"] == "Nm"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("dataset", "show", "nothing"), 3),
+        (("dataset", "verify", "mill@x"), 2),
+        (("dataset", "add", "Mill 7", "nothing.csv"), 3),
+        (("vocabulary", "show", "torqe"), 3),
+    ],
+)
+def test_what_is_not_there_has_its_exit_code(forgia_command, arguments: tuple[str, ...], code: int) -> None:
+    assert forgia_command(*arguments).exit_code == code
+
+
+def test_the_vocabulary_is_searched_in_both_languages(forgia_command) -> None:
+    found = json.loads(forgia_command("vocabulary", "list", "coppia", "--json").stdout)
+    assert [concept["id"] for concept in found["concepts"]] == ["torque"]
+    assert "urn:forgia:concept:torque:1" in forgia_command("vocabulary", "show", "torque").stdout
+    assert "bearing_temperature" in forgia_command("vocabulary", "list", "cuscinetto").stdout
