@@ -37,6 +37,8 @@ from forgia_jobs.strategies import make as make_strategy
 from forgia_jobs.task import TrainingTask, load_task, make_optimizer
 
 DONE, FAILED = 0, 1
+TRANSPORTS = ("gloo", "nccl", "connection closed by peer")
+"""Words in the errors of torch's collectives when a peer has gone."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -356,5 +358,7 @@ def reason_of(error: Exception) -> str:
     """One line for a person: a forgia error's own text, or the kind and first line of any other."""
     if isinstance(error, ForgiaError):
         return " ".join(error.message.split())
+    if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in TRANSPORTS):
+        return "contact with another rank was lost; checkpoints are kept, another attempt goes on from the last one"
     first = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -11,12 +11,10 @@ from forgia.dataset.dataset import Dataset
 from forgia.paths import RunPaths
 from forgia.registry.layout import OciLayout
 from forgia.registry.publish import write_release
-from forgia.release import GATE, DatasetDocument, Media, ReleaseDraft, ReleaseFile, metric_annotations
+from forgia.release import GATE, TENSORS, DatasetDocument, Media, ReleaseDraft, ReleaseFile, metric_annotations
 from forgia_jobs.evaluate import Evaluation
 from forgia_jobs.request import Request
 
-TENSOR_DIGEST = "io.forgia.tensors.digest"
-"""Annotation: digest of the weights' content, equal for equal weights however their file is laid out."""
 MEDIA: Mapping[str, Media] = {
     ".safetensors": "weight",
     ".onnx": "weight",
@@ -84,7 +82,7 @@ def draft(
         annotations={
             **metric_annotations(evaluation.model.test, baseline),
             GATE: "none" if request.evaluate.gate is None else "passed",
-            TENSOR_DIGEST: tensor_digest,
+            TENSORS: tensor_digest,
         },
         precision="float32",
     )

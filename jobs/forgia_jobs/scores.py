@@ -33,7 +33,7 @@ def fitting(names: Iterable[str], output: str) -> list[str]:
 
 def watched(output: str, predictions: Floats, targets: Floats) -> dict[str, float]:
     """Figures without a threshold, for the validation part during training."""
-    names = ("average_precision", "log_loss") if output == "probability" else ("rmse", "mae")
+    names = ("log_loss", "average_precision") if output == "probability" else ("rmse", "mae")
     return measure(names, predictions=predictions, targets=targets, threshold=None)
 
 

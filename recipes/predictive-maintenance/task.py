@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,10 @@ class PredictiveMaintenance:
         if self.spec.output == "probability":
             return torch.sigmoid(answers).mean(1)
         return answers.mean(1) * self.spec.target_std + self.spec.target_mean
+
+    def schedule(self, step: int, total_steps: int) -> float:
+        """Half a cosine from the full learning rate to none."""
+        return 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
 
     def metrics(self, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """What is watched during training, on the validation part."""

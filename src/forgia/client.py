@@ -20,6 +20,8 @@ from forgia import plan as planning
 from forgia import profile as profiles
 from forgia.catalogue import Catalogue
 from forgia.collection import Collected
+from forgia.dataset import ingest
+from forgia.dataset import mapping as mappings
 from forgia.dataset.dataset import Dataset
 from forgia.errors import ForgiaError, JobFailed, NotFound, UserError
 from forgia.paths import HomePaths
@@ -62,6 +64,24 @@ class Client:
     def open_dataset(self, ref: str) -> Dataset:
         """A dataset by ``name`` (latest) or ``name@version``. Raises: NotFound."""
         return Dataset.open(self.home, ref)
+
+    def add_dataset(
+        self, name: str, paths: Sequence[str | Path], *, mapping: str | Path | None = None, owner: str | None = None
+    ) -> Dataset:
+        """Import files as a dataset's next version, or find the version that holds these bytes already.
+
+        Raises: UserError — columns that cannot be bound (the message holds a mapping file to fill in), too many rejects.
+        """
+        entries = mappings.load(Path(mapping), self.vocabulary) if mapping else None
+        added = ingest.add(
+            self.home,
+            name,
+            [Path(path) for path in paths],
+            owner=owner or self.settings.organisation,
+            vocabulary=self.vocabulary,
+            terms=ingest.Terms(mapping=entries),
+        )
+        return added.dataset
 
     def open_recipe(self, where: str | Path | None = None) -> RecipeFolder:
         """A recipe by folder or catalogue name; None: the one in this folder. Raises: NotFound, UserError."""

@@ -51,6 +51,16 @@ class HomePaths:
         return self.runs / "settled.jsonl"
 
     @property
+    def local_jobs(self) -> Path:
+        """What the local scheduler knows of its jobs."""
+        return self.runs / ".local"
+
+    @property
+    def fake_jobs(self) -> Path:
+        """What the fake scheduler knows of its jobs."""
+        return self.runs / ".fake-scheduler.json"
+
+    @property
     def registry(self) -> Path:
         """``<organisation>/<kind>/<name>``; each leaf is one OCI image layout."""
         return self.root / "registry"

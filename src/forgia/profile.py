@@ -75,6 +75,8 @@ class Profile(Strict):
     environment: dict[str, str] = Field(default_factory=dict)
     """Variables set for the job: offline switches, network hints."""
     srun_args: tuple[str, ...] = ()
+    extra_sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Further flags of sbatch that the site wants; a request's own are never overruled."""
     python: str | None = None
     """Interpreter on the nodes; None: the one that submits."""
     compute_internet: bool | None = None

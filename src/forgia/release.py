@@ -28,6 +28,8 @@ IDENTITY = "io.forgia.identity"
 RECIPE_VERSION = "io.forgia.recipe.version"
 RECIPE_DIGEST = "io.forgia.recipe.digest"
 DATASET = "io.forgia.dataset"
+TENSORS = "io.forgia.tensors.digest"
+"""Digest of the trained tensors' names, types, shapes and bytes: equal for equal training, whatever the file says."""
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 """Source: https://github.com/in-toto/attestation/blob/v1.1.0/spec/v1/statement.md"""

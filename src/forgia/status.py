@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from forgia import store
@@ -22,6 +22,9 @@ SUBMISSION_DEADLINE = timedelta(seconds=90)
 and a controller that accepted late is asked again before anything is sent twice."""
 ABSENCE_DEADLINE = timedelta(minutes=10)
 """How long a job may be unknown to its scheduler, and silent, before the run counts as lost."""
+
+ASKED_ABOUT = (State.SUBMITTING, State.PENDING, State.RUNNING, State.CHECKPOINTED, State.LOST)
+"""States in which a scheduler may know more than the journal; a checkpointed job may be back in the queue."""
 
 Schedulers = Callable[[str], Scheduler]
 """Name of a scheduler → the scheduler itself, opened when it is first needed."""
@@ -56,7 +59,7 @@ def refresh(home: HomePaths, run_id: str, schedulers: Schedulers) -> RunStatus:
 
 def is_open(status: RunStatus) -> bool:
     """The scheduler may know more of this run than its journal."""
-    return status.state in (State.SUBMITTING, State.PENDING, State.RUNNING, State.LOST) and bool(status.scheduler)
+    return status.state in ASKED_ABOUT and bool(status.scheduler)
 
 
 def ask(home: HomePaths, schedulers: Schedulers, runs: Iterable[RunStatus]) -> tuple[dict[str, RunStatus], list[str]]:
@@ -70,7 +73,8 @@ def ask(home: HomePaths, schedulers: Schedulers, runs: Iterable[RunStatus]) -> t
         try:
             scheduler = schedulers(name)
             orphans = [status.run_id for status in mine if not status.job_id]
-            adopted = scheduler.find(orphans) if orphans else {}
+            numbers = {status.run_id: status.attempt for status in mine}
+            adopted = scheduler.find(orphans, attempts=numbers) if orphans else {}
             job_ids = [status.job_id or adopted.get(status.run_id, "") for status in mine]
             views = scheduler.states([job_id for job_id in job_ids if job_id])
         except ClusterError as error:
@@ -88,6 +92,8 @@ def reconcile(paths: RunPaths, job_id: str, view: JobView | None) -> RunStatus:
         status = journal.status()
         if status.state is State.SUBMITTING:
             adopt(journal, status, job_id)
+        elif status.state is State.CHECKPOINTED:
+            return stopped(journal, status, view)
         elif view is not None and view.state is JobState.ENDED and not status.state.is_final:
             record = State.CANCELLED if view.word.startswith("CANCELLED") else State.FAILED
             journal.record(record, by="submitter", attempt=status.attempt, reason=ended_without_a_word(view))
@@ -95,6 +101,16 @@ def reconcile(paths: RunPaths, job_id: str, view: JobView | None) -> RunStatus:
             reason = f"job {job_id} is unknown to its scheduler and the job wrote nothing for {ABSENCE_DEADLINE}"
             journal.record(State.LOST, by="submitter", attempt=status.attempt, reason=reason)
         return journal.status()
+
+
+def stopped(journal: Journal, status: RunStatus, view: JobView | None) -> RunStatus:
+    """A run at a checkpoint: back in the queue by itself, still on its way out, or waiting for a person's retry."""
+    if view is not None and view.state is JobState.PENDING:
+        journal.record(State.PENDING, by="submitter", attempt=status.attempt + 1, job_id=view.job_id, requeued=True)
+        return journal.status()
+    if view is not None and view.state is JobState.RUNNING:
+        return replace(status, state=State.RUNNING)
+    return status
 
 
 def is_missing(view: JobView | None, status: RunStatus) -> bool:
@@ -163,7 +179,7 @@ def wait(
     journal, turn = Journal(home.run(run_id)), 0
     while True:
         status = journal.status()
-        if turn % ask_every == ask_every - 1 and is_open(status):
+        if is_open(status) and (status.state is State.CHECKPOINTED or turn % ask_every == ask_every - 1):
             answers, _ = ask(home, schedulers, [status])
             status = answers.get(run_id, status)
         yield status

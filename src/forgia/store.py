@@ -85,6 +85,7 @@ def building(final: Path) -> Iterator[Path]:
     Raises: FileExistsError — another writer published ``final`` first; what was built here is gone.
     """
     private_directory(final.parent)
+    sweep(final)
     beside = final.parent / f".{final.name}.{os.getpid()}.{os.urandom(4).hex()}.part"
     beside.mkdir(mode=PRIVATE_DIRECTORY_MODE)
     try:
@@ -99,6 +100,20 @@ def building(final: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     sync_directory(final.parent)
+
+
+ABANDONED_AFTER_S = 24 * 3600
+"""A folder that was being built this long ago has no builder any more; process ids say nothing across machines."""
+
+
+def sweep(final: Path) -> None:
+    """Remove what builders of ``final`` left when they were killed."""
+    import shutil
+
+    for path in final.parent.glob(f".{final.name}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_AFTER_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

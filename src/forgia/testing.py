@@ -105,7 +105,7 @@ class FakeScheduler:
 
     @property
     def _file(self) -> Path:
-        return self.home.runs / ".fake-scheduler.json"
+        return self.home.fake_jobs
 
     def _jobs(self) -> dict[str, dict[str, Any]]:
         return dict(read_json(self._file)) if self._file.exists() else {}

@@ -6,12 +6,15 @@ import csv
 import gzip
 import importlib.util
 import io
+import itertools
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -91,7 +94,7 @@ def test_tools_wear_until_they_are_changed(exports: Path) -> None:
     for row in all_rows(exports)["alfa"]:
         wear[row["Machine ID"]].append(float(row["Tool wear [min]"]))
     for path in wear.values():
-        steps = list(zip(path, path[1:], strict=False))
+        steps = list(itertools.pairwise(path))
         resets = [after for before, after in steps if after <= before]
         assert resets
         assert set(resets) == {0.0}
@@ -121,29 +124,29 @@ def test_every_cause_raises_the_chance_of_failure(generator: ModuleType) -> None
     assert chance(wear=235.0, torque=40.0) > 0.9, "tool life"
 
 
-def test_a_model_of_all_firms_beats_a_model_of_one(generator: ModuleType) -> None:
-    numpy = pytest.importorskip("numpy")
-    ensemble = pytest.importorskip("sklearn.ensemble")
-    metrics = pytest.importorskip("sklearn.metrics")
+def raw(row: Any) -> list[float]:
+    return [row.air, row.process, row.speed, row.torque, row.wear]
 
-    def table(operations: list) -> tuple:  # type: ignore[type-arg]
-        inputs = [
-            [o.process - o.air, o.speed, o.torque, o.wear, o.wear * o.torque, o.speed * o.torque] for o in operations
-        ]
-        return numpy.array(inputs), numpy.array([operation.failed for operation in operations])
 
-    def f1(train: list, test: list) -> float:  # type: ignore[type-arg]
-        model = ensemble.HistGradientBoostingClassifier(max_iter=60, random_state=0).fit(*table(train))
-        inputs, failed = table(test)
-        return float(metrics.f1_score(failed, model.predict(inputs)))
+def with_physics(row: Any) -> list[float]:
+    return [*raw(row), row.process - row.air, row.speed * row.torque, row.wear * row.torque]
 
+
+def f1(columns: Callable[[Any], list[float]], train: list[Any], test: list[Any]) -> float:
+    ensemble, metrics = pytest.importorskip("sklearn.ensemble"), pytest.importorskip("sklearn.metrics")
+    model = ensemble.RandomForestClassifier(n_estimators=30, random_state=0)
+    model.fit([columns(row) for row in train], [row.failed for row in train])
+    return float(metrics.f1_score([row.failed for row in test], model.predict([columns(row) for row in test])))
+
+
+def test_a_model_of_all_firms_beats_a_model_of_one_and_none_is_perfect(generator: ModuleType) -> None:
     firms = [generator.rows_of(firm, 4000, 0) for firm in generator.FIRMS]
-    held_out = [set(sorted(firm.machines)[-2:]) for firm in generator.FIRMS]
-    train = [[row for row in rows if row.machine not in out] for rows, out in zip(firms, held_out, strict=True)]
-    test = [row for rows, out in zip(firms, held_out, strict=True) for row in rows if row.machine in out]
-    pooled = f1([row for rows in train for row in rows], test)
-    assert 0.7 < pooled < 0.97
-    assert pooled > max(f1(rows, test) for rows in train) + 0.05
+    held_out = {machine for firm in generator.FIRMS for machine in sorted(firm.machines)[-2:]}
+    train = [[row for row in rows if row.machine not in held_out] for rows in firms]
+    test = [row for rows in firms for row in rows if row.machine in held_out]
+    pooled = [row for rows in train for row in rows]
+    assert f1(raw, pooled, test) > max(f1(raw, rows, test) for rows in train) + 0.05
+    assert 0.75 < f1(with_physics, pooled, test) < 0.97
 
 
 def test_every_column_binds_to_its_concept(generator: ModuleType) -> None:

@@ -381,3 +381,13 @@ def test_balanced_weights_and_an_early_stop_are_obeyed(tmp_path: Path) -> None:
     assert train_here(paths) == 0
     epochs = [line for line in read_lines(paths.metrics) if line["kind"] == "epoch"]
     assert epochs[-1]["epoch"] == epochs[-1]["best_epoch"] + 1 < 40
+
+
+def test_what_one_rank_finds_wrong_ends_all_of_them_with_its_reason(tmp_path: Path) -> None:
+    paths = make_run(tmp_path, resources={"tasks_per_node": 2})
+    (paths.recipe / "more.py").write_text("")
+    assert train(paths, world_size=2) == [1, 1]
+    status = Journal(paths).status()
+    assert status.state is State.FAILED
+    assert "recipe" in status.reason
+    assert "is not what its digest says" in status.reason

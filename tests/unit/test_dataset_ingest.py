@@ -222,10 +222,21 @@ def test_new_data_is_read_by_concept_whatever_it_is_called(add, vocabulary: Voca
     assert [reject.line for reject in rejects] == [3]
 
 
+def test_forgias_own_parquet_reads_back_as_new_data(add, vocabulary: Vocabulary) -> None:
+    dataset = add(ENGLISH).dataset
+    batches = reader.read_bound(dataset.files()[0], dataset.manifest.columns, vocabulary=vocabulary)
+    assert pa.Table.from_batches(batches).equals(dataset.to_table())
+
+
+def test_what_no_file_can_be_read_with_is_told_before() -> None:
+    with pytest.raises(UserError, match=r"Europe/Rome.*no encoding"):
+        ReadOptions(time_zone="Europe/Rom", encoding="utf-9")
+
+
 def test_new_data_without_a_needed_column_is_refused(add, vocabulary: Vocabulary, tmp_path: Path) -> None:
     columns = add(ENGLISH).dataset.manifest.columns
     path = tmp_path / "new.csv"
     path.write_text("Tipo,Coppia\nL,1\n")
-    with pytest.raises(UserError, match="no column for .*torque") as caught:
+    with pytest.raises(UserError, match=r"no column for .*torque") as caught:
         reader.read_bound(path, columns, vocabulary=vocabulary)
     assert "Coppia" in str(caught.value)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ConfigDict
+
 from forgia import document
 from forgia.errors import UserError
-from pydantic import BaseModel, ConfigDict
 
 
 class Inner(BaseModel):

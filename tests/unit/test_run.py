@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from forgia.paths import HomePaths
-from forgia.run import ORDER, SETTLED, Journal, RunStatus, State, fold, settle_ended, statuses, unsettle
 from hypothesis import given
 from hypothesis import strategies as st
+
+from forgia.paths import HomePaths
+from forgia.run import ORDER, SETTLED, Journal, RunStatus, State, fold, settle_ended, statuses, unsettle
 
 EVENTS = st.builds(
     lambda state, attempt: {"event": state.value, "attempt": attempt, "by": "job", "t": "2026-01-01T00:00:00.000Z"},

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from forgia import digest, store
 from forgia.errors import ClusterError, IntegrityError
 
@@ -38,6 +39,19 @@ def test_the_second_writer_of_a_folder_is_told_and_the_first_one_stands(tmp_path
         with store.building(tmp_path / "x") as early:
             (early / "who").write_text("early")
     assert (tmp_path / "x" / "who").read_text() == "early"
+
+
+def test_what_a_killed_builder_left_is_swept_a_day_later(tmp_path: Path) -> None:
+    left = tmp_path / ".x.1.abcd.part"
+    left.mkdir()
+    with store.building(tmp_path / "x"):
+        pass
+    assert left.exists()
+    os.utime(left, (0, 0))
+    (tmp_path / "x").rmdir()
+    with store.building(tmp_path / "x"):
+        pass
+    assert not left.exists()
 
 
 def test_new_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def add(
 
     vocabulary = vocabulary_of(app)
     terms = terms_of(said, vocabulary)
-    ask = ask_for(app) if app.is_terminal and not (terms.keep_unbound or dry_run or write_mapping) else None
+    ask = ask_for(app, vocabulary) if app.is_terminal and not (terms.keep_unbound or dry_run or write_mapping) else None
     plan = ingest.prepare(paths, vocabulary, terms, ask=ask)
     if write_mapping and plan.open_questions:
         from forgia import store

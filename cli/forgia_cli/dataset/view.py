@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from forgia.dataset.dataset import Dataset
     from forgia.dataset.ingest import Added, Plan
     from forgia.dataset.mapping import Entry
+    from forgia.vocabulary import Vocabulary
     from forgia_cli.app import App
 
 
@@ -86,21 +87,25 @@ def show_added(app: App, added: Added, *, as_json: bool) -> None:
     app.say(f"report: {dataset.paths.report}")
 
 
-def ask_for(app: App) -> Ask:
-    """Puts questions about columns to the person at the terminal."""
+def ask_for(app: App, vocabulary: Vocabulary) -> Ask:
+    """Puts questions about columns to the person at the terminal, until the answer can be used."""
 
     def ask(question: Question) -> Entry | None:
-        from forgia.dataset.mapping import Entry
+        from forgia.dataset.mapping import Entry, problems_of
 
         app.say(f"\n{question.header!r}: {question.why}")
         if question.look.example:
             app.say(f"  values such as {question.look.example!r}")
-        choices = [(describe(entry), entry) for entry in question.suggestions]
-        choices += [("keep it without a concept", Entry(keep="auto")), ("leave the column out", Entry(ignore=True))]
-        for number, (text, _) in enumerate(choices, 1):
-            app.say(f"  {number}  {text}")
+        choices = [*question.suggestions, Entry(keep="auto"), Entry(ignore=True)]
+        for number, entry in enumerate(choices, 1):
+            app.say(f"  {number}  {describe(entry)}")
         app.say("  or type a concept and its unit, such as: torque N.m")
-        return answer_of(click.prompt("which", err=True), [entry for _, entry in choices])
+        while True:
+            answer = answer_of(click.prompt("which", err=True), choices)
+            wrong = list(problems_of(answer.to_json(), vocabulary)) if answer else ["no such number"]
+            if not wrong:
+                return answer
+            app.say("; ".join(wrong))
 
     return ask
 
@@ -109,15 +114,17 @@ def answer_of(text: str, choices: list[Entry]) -> Entry | None:
     """The entry that a person's answer means: the number of a choice, or a concept with its unit."""
     from forgia.dataset.mapping import Entry
 
-    words = text.split(maxsplit=1)
-    if len(words) == 1 and words[0].isdigit():
-        place = int(words[0]) - 1
+    first, *rest = text.split(maxsplit=1) or [""]
+    if first.isdigit() and not rest:
+        place = int(first) - 1
         return choices[place] if 0 <= place < len(choices) else None
-    return Entry(concept=words[0], unit=words[1] if len(words) > 1 else None) if words else None
+    return Entry(concept=first, unit=rest[0] if rest else None)
 
 
 def describe(entry: Entry) -> str:
-    """A suggestion in words."""
+    """A choice in words."""
+    if entry.ignore:
+        return "leave the column out"
     if entry.concept:
         return entry.concept + (f" in {entry.unit}" if entry.unit else "")
-    return f"keep it without a concept, as {entry.keep}"
+    return "keep it without a concept" + ("" if entry.keep == "auto" else f", as {entry.keep}")

@@ -40,6 +40,7 @@ def head(model: Mapping[str, Any]) -> str:
         "recipe": recipe,
         "run": f"{model['run']}  {model['identity']}",
         "gate": model["gate"],
+        "tensors": model["tensors"],
     }
     lines = [f"{model['name']}@{model['version'] or model['digest']}{aliases}", model["title"], model["summary"]]
     told = [f"{key:<8} {value}" for key, value in facts.items() if value.strip()]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forgia import units
-from forgia.dataset import kinds
 from forgia.dataset.kinds import Look
 from forgia.dataset.mapping import Entry, render
 from forgia.errors import Problem, UserError, nearest
@@ -224,7 +223,7 @@ def contradiction(look: Look, concept: Concept) -> str:
         return ""
     if concept.kind == "number" and look.kind != "number" and look.numeric_share < 0.5:
         return f"{concept.id} is a number, and values such as {look.example!r} are none"
-    if concept.kind == "boolean" and not kinds.is_boolean(look.words) and look.kind != "boolean":
+    if concept.kind == "boolean" and look.boolean_share < 0.5:
         return f"{concept.id} is a yes or no, and values such as {look.example!r} are neither"
     if concept.kind == "time" and not look.times:
         return f"{concept.id} is a time, and values such as {look.example!r} are none"

@@ -7,12 +7,13 @@ import contextlib
 import csv
 import io
 import re
+import zoneinfo
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from forgia.errors import UserError
+from forgia.errors import UserError, nearest
 
 DELIMITERS = ("\t", ";", "|", ",", " ")
 """Tried in this order: the rarer a sign is inside values, the more it says. A space stands for runs of spaces."""
@@ -44,6 +45,27 @@ class ReadOptions:
     """Names of all columns, in order; instead of the header's."""
     time_zone: str = "UTC"
     """Zone of times that do not say theirs."""
+
+    def __post_init__(self) -> None:
+        """Raises: UserError — what no file can be read with, all of it."""
+        wrong = []
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            wrong.append(f"delimiter {self.delimiter!r} is not one sign")
+        if self.thousands and len(self.thousands) != 1:
+            wrong.append(f"thousands sign {self.thousands!r} is not one sign")
+        if self.thousands and self.thousands == (self.decimal or "."):
+            wrong.append(f"{self.thousands!r} cannot be both the decimal and the thousands sign; say --decimal too")
+        if self.time_zone != "UTC" and self.time_zone not in zoneinfo.available_timezones():
+            close = nearest(self.time_zone, zoneinfo.available_timezones())
+            wrong.append(
+                f"no time zone {self.time_zone!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+            )
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError:
+            wrong.append(f"no encoding {self.encoding!r}")
+        if wrong:
+            raise UserError("; ".join(wrong))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

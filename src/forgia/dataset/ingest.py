@@ -175,11 +175,10 @@ def _explained(final: DatasetPaths, plan: Plan) -> Iterator[None]:
     """Say what a full disk or a lost race means; leave no empty folder of a dataset that did not come to be."""
     try:
         yield
-    except FileExistsError as error:
-        raise ForgiaError(
-            f"another import ended first and is {final.root.parent.name}@{final.root.name}", hint="run it again"
-        ) from error
     except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno == errno.ENOTEMPTY:
+            taken = f"{final.root.parent.name}@{final.root.name}"
+            raise ForgiaError(f"another import ended first and is {taken}", hint="run it again") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(final.root.parent, plan) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):

@@ -14,6 +14,8 @@ GOOD_WORDS = frozenset(("ok", "okay", "buono", "conforme", "pass", "passed", "go
 BAD_WORDS = frozenset(("ko", "nok", "ng", "nc", "scarto", "guasto", "fail", "failed", "bad"))
 """Good and bad are true and false only once the concept says which of the two it asks about."""
 MANY_VALUES = 1000
+MOST = 0.95
+"""Share of a sample that decides a kind; what contradicts it becomes rejects."""
 _INTEGER = re.compile(r"^[+-]?\d{1,18}$")
 _ISO = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}([.,]\d+)?)?)?)?(?P<zone>Z|[+-]\d{2}(:?\d{2})?)?$")
 _LOCAL = re.compile(
@@ -43,6 +45,7 @@ class Look:
     example: str = ""
     """A value that shows why it is not a number, else any."""
     numeric_share: float = 0.0
+    boolean_share: float = 0.0
 
 
 def look(values: Sequence[str | None], *, decimal: str, thousands: str) -> Look:
@@ -54,22 +57,31 @@ def look(values: Sequence[str | None], *, decimal: str, thousands: str) -> Look:
         return Look(kind="", padded=padded)
     numbers = [number for text in texts if (number := as_number(text, decimal, thousands)) is not None]
     words = frozenset(text.casefold() for text in texts) if len(set(texts)) <= MANY_VALUES else frozenset()
-    seen = Look(kind="", padded=padded, words=words, numeric_share=len(numbers) / len(texts), example=texts[0])
+    yes_or_no = boolean_share(texts)
+    seen = Look(
+        kind="",
+        padded=padded,
+        words=words,
+        numeric_share=len(numbers) / len(texts),
+        boolean_share=yes_or_no,
+        example=texts[0],
+    )
     times, zoned = times_of(texts)
     if times:
         return replace(seen, kind="time", times=times, zoned=zoned)
-    if len(numbers) >= 0.95 * len(texts):
+    if len(numbers) >= MOST * len(texts):
         integer = all(_INTEGER.match(text) for text in texts)
         epoch = epoch_of(numbers) if integer else ""
         return replace(seen, kind="number", integer=integer, low=min(numbers), high=max(numbers), times=epoch)
     example = next((text for text in texts if as_number(text, decimal, thousands) is None), texts[0])
-    return replace(seen, kind="boolean" if is_boolean(words) else text_kind(texts), example=example)
+    return replace(seen, kind="boolean" if yes_or_no >= MOST else text_kind(texts), example=example)
 
 
-def is_boolean(words: frozenset[str]) -> bool:
-    """Whether these are the words of a yes and a no, and nothing else."""
+def boolean_share(texts: Sequence[str]) -> float:
+    """How many of these are the words of a yes and a no: the plain ones, or those of good and bad."""
+    words = [text.casefold() for text in texts]
     both = (TRUE_WORDS | FALSE_WORDS, GOOD_WORDS | BAD_WORDS)
-    return bool(words) and any(words <= known for known in both)
+    return max(sum(word in known for word in words) for known in both) / len(words)
 
 
 def truth(*, adverse: bool) -> Mapping[str, bool]:
@@ -87,10 +99,10 @@ def text_kind(texts: Sequence[str]) -> str:
 def times_of(texts: Sequence[str]) -> tuple[str, bool]:
     """How most of these spell a time, and whether with a zone; empty where they do not."""
     iso = [match for text in texts if (match := _ISO.match(text))]
-    if len(iso) >= 0.95 * len(texts):
+    if len(iso) >= MOST * len(texts):
         return "iso", sum(bool(match["zone"]) for match in iso) * 2 > len(iso)
     local = [match for text in texts if (match := _LOCAL.match(text))]
-    if len(local) < 0.95 * len(texts):
+    if len(local) < MOST * len(texts):
         return "", False
     month_first = any(int(match["second"]) > 12 for match in local) and all(
         int(match["first"]) <= 12 for match in local

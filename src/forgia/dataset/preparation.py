@@ -14,7 +14,7 @@ from forgia.dataset.dialect import ReadOptions
 from forgia.dataset.manifest import Column
 from forgia.dataset.mapping import Entry
 from forgia.dataset.parse import Field
-from forgia.dataset.reader import Opened, fields_of, inspect
+from forgia.dataset.reader import Opened, fields_of, inspect, unit_metadata
 from forgia.dataset.source import expand
 from forgia.errors import Problem, UserError
 from forgia.vocabulary import Vocabulary
@@ -60,7 +60,8 @@ class Plan:
     @property
     def schema(self) -> pa.Schema:
         """The schema of the Parquet files."""
-        return pa.schema([(field.name, field.target.type) for field in self.fields[0]])
+        fields = zip(self.columns, self.fields[0], strict=True)
+        return pa.schema([pa.field(c.name, f.target.type, metadata=unit_metadata(c.unit)) for c, f in fields])
 
     @property
     def size(self) -> int:
@@ -91,22 +92,13 @@ def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask:
             answers[question.header] = answer
         return answer
 
+    everywhere = {header for item in opened for header in item.looks}
     bindings = []
     for item in opened:
-        mine = {
-            header: entry
-            for header, entry in answers.items()
-            if header in item.looks or header in (terms.mapping or {})
-        }
+        mine = {header: entry for header, entry in answers.items() if header in item.looks or header not in everywhere}
+        entries, path = {**item.stated, **mine}, str(item.path)
         bindings.append(
-            bind(
-                item.looks,
-                vocabulary,
-                mapping=mine,
-                keep_unbound=terms.keep_unbound,
-                ask=remembered,
-                path=str(item.path),
-            )
+            bind(item.looks, vocabulary, mapping=entries, keep_unbound=terms.keep_unbound, ask=remembered, path=path)
         )
     if any(found.questions for found in bindings):
         return Plan(opened=tuple(opened), bindings=tuple(bindings), columns=(), fields=())

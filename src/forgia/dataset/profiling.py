@@ -8,6 +8,7 @@ Each answer says which it is.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ FENCE = 3.0
 """Outlier: beyond the quartiles by more than 3 interquartile ranges, the "far out" of J. W. Tukey,
 Exploratory Data Analysis (1977), §2D."""
 BINS = 40
+LARGEST = sys.float_info.max
 DUPLICATES_RULE = (
     "equal 64-bit digests of whole rows; where not every row was compared, rows chosen by their content stand for the "
     "rest: the share is an estimate, the number found a lower bound"
@@ -141,23 +143,28 @@ class NumberSummary:
         if not len(numbers):
             return
         # A sum tells of NaN and infinity at the price of one pass; only then are they looked for one by one.
-        if not math.isfinite(total := float(numbers.sum())):
-            finite = numbers[np.isfinite(numbers)]
-            self._not_finite += len(numbers) - len(finite)
-            if not len(finite):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(numbers.sum())
+        if not math.isfinite(total):
+            present = numbers[np.isfinite(numbers)]
+            self._not_finite += len(numbers) - len(present)
+            if not len(present):
                 return
-            numbers, total = finite, float(finite.sum())
-        self._merge(numbers, total / len(numbers))
+            # Divided first, so that a sum beyond the largest double still has a mean.
+            self._merge(present, float((present / len(present)).sum()))
+        else:
+            self._merge(numbers, total / len(numbers))
 
     def _merge(self, numbers: npt.NDArray[np.float64], mean: float) -> None:
         low, high = float(numbers.min()), float(numbers.max())
         self._min, self._max = min(self._min, low), max(self._max, high)
         if low < self._low or high > self._high:
             self._beyond += int(np.count_nonzero(numbers < self._low) + np.count_nonzero(numbers > self._high))
-        deviations = numbers - mean
+        with np.errstate(over="ignore"):
+            deviations = numbers - mean
+            # Not a BLAS dot product: it would wake a thread a core, which the parser is using.
+            within = float(np.square(deviations, out=deviations).sum())
         count, step = self._count + len(numbers), mean - self._mean
-        # Not a BLAS dot product: it would wake a thread a core, which the parser is using.
-        within = float(np.square(deviations, out=deviations).sum())
         self._squares += within + step * step * self._count * len(numbers) / count
         self._mean += step * len(numbers) / count
         self._count = count
@@ -171,8 +178,8 @@ class NumberSummary:
         return {
             "min": self._min if known else None,
             "max": self._max if known else None,
-            "mean": self._mean if known else None,
-            "std": math.sqrt(self._squares / (self._count - 1)) if self._count > 1 else None,
+            "mean": finite(self._mean) if known else None,
+            "std": finite(math.sqrt(self._squares / (self._count - 1))) if self._count > 1 else None,
             "constant": known and self._min == self._max and not self._not_finite,
             "not_finite": self._not_finite,
             "typical_range": typical,
@@ -284,12 +291,12 @@ def from_sample(values: pa.ChunkedArray) -> dict[str, Any]:
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return {"quantiles": None, "outliers": None, "histogram": None, "distinct": 0, "distinct_is_more": False}
-    found = dict(zip(QUANTILES, np.quantile(numbers, QUANTILES).tolist(), strict=True))
+    # In quarters, so that the difference of the two largest doubles of either sign is still one.
+    found = dict(zip(QUANTILES, (np.quantile(numbers / 4, QUANTILES) * 4).tolist(), strict=True))
     margin = FENCE * (found[0.75] - found[0.25])
-    low, high = found[0.25] - margin, found[0.75] + margin
+    low, high = max(found[0.25] - margin, -LARGEST), min(found[0.75] + margin, LARGEST)
     # Without any spread between the quartiles every other value would be far out: rare events, not errors.
     outside = int(np.count_nonzero((numbers < low) | (numbers > high))) if margin else 0
-    counts, edges = np.histogram(numbers, bins=BINS if numbers.min() < numbers.max() else 1)
     return {
         "quantiles": {f"{share:g}": value for share, value in found.items()},
         "outliers": {
@@ -301,8 +308,23 @@ def from_sample(values: pa.ChunkedArray) -> dict[str, Any]:
         },
         "distinct": len(np.unique(numbers)),
         "distinct_is_more": False,
-        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "histogram": histogram(numbers),
     }
+
+
+def histogram(numbers: npt.NDArray[np.float64]) -> dict[str, Any] | None:
+    """Counts over equal bins; None where the values are too alike, or too far apart, for bins of a size."""
+    low, high = float(numbers.min()), float(numbers.max())
+    width = (high / BINS) - (low / BINS)
+    if not math.isfinite(high - low) or width <= 4 * np.spacing(max(abs(low), abs(high))):
+        return None
+    counts, edges = np.histogram(numbers, bins=BINS)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where doubles were too small for it: JSON knows no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def as_numbers(values: pa.Array) -> npt.NDArray[np.float64]:

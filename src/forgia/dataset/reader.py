@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from forgia.vocabulary import Vocabulary
 HEAD_BYTES = 1 << 20
 SAMPLE_ROWS = 2000
 BATCH_ROWS = 131_072
+UNIT_KEY = b"unit"
+"""Key of the metadata of a Parquet column under which its unit stands."""
 Progress = Callable[[int], Any]
 
 
@@ -43,8 +45,8 @@ class Opened:
     dialect: Dialect
     looks: Mapping[str, Look]
     """Header → what its values look like, in the file's order."""
-    types: Mapping[str, pa.DataType]
-    """Header → Arrow type, for Parquet only."""
+    stated: Mapping[str, Entry] = field(default_factory=dict)
+    """Header → the unit that the file states beside its headers, as forgia's own Parquet does."""
 
 
 def inspect(path: Path, options: ReadOptions) -> Opened:
@@ -64,7 +66,7 @@ def inspect(path: Path, options: ReadOptions) -> Opened:
         name: look([row[place] for row in rows], decimal=dialect.decimal, thousands=dialect.thousands)
         for place, name in enumerate(dialect.header)
     }
-    return Opened(path=path, format=kind, dialect=dialect, looks=looks, types={})
+    return Opened(path=path, format=kind, dialect=dialect, looks=looks)
 
 
 def read_head(path: Path, kind: str) -> tuple[bytes, bool]:
@@ -113,13 +115,19 @@ def inspect_parquet(path: Path) -> Opened:
         raise UserError(f"{path}: columns {', '.join(nested)} are nested; flatten them first")
     dialect = Dialect(encoding="", delimiter="", decimal=".", thousands="", header=tuple(schema.names), skip=0, line=1)
     looks = {field.name: look_of(head.column(place)) for place, field in enumerate(schema)}
-    return Opened(
-        path=path,
-        format="parquet",
-        dialect=dialect,
-        looks=looks,
-        types=dict(zip(schema.names, schema.types, strict=True)),
-    )
+    stated = {item.name: Entry(unit=unit) for item in schema if (unit := unit_of(item))}
+    return Opened(path=path, format="parquet", dialect=dialect, looks=looks, stated=stated)
+
+
+def unit_metadata(unit: str | None) -> dict[bytes, bytes] | None:
+    """How a Parquet column states its unit."""
+    return {UNIT_KEY: unit.encode()} if unit else None
+
+
+def unit_of(item: pa.Field) -> str | None:
+    """The unit that a Parquet column states. Nothing where that is no unit."""
+    unit = (item.metadata or {}).get(UNIT_KEY, b"").decode("utf-8", "replace")
+    return unit if unit and units.is_known(unit) else None
 
 
 def look_of(values: pa.Array) -> Look:
@@ -127,7 +135,7 @@ def look_of(values: pa.Array) -> Look:
     if pa.types.is_temporal(values.type):
         return Look(kind="time", times="iso")
     if pa.types.is_boolean(values.type):
-        return Look(kind="boolean", words=frozenset(("0", "1")))
+        return Look(kind="boolean", words=frozenset(("0", "1")), boolean_share=1.0)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if values.null_count == len(values):
@@ -264,7 +272,9 @@ def read_bound(
     for path in expand([paths] if isinstance(paths, Path) else paths):
         opened = inspect(path, options or ReadOptions())
         kept = {c.source: Entry(keep="auto") for c in columns if not c.concept and c.source in opened.looks}
-        found = bind(opened.looks, vocabulary, mapping={**kept, **(mapping or {})}, ask=ask, path=str(path))
+        found = bind(
+            opened.looks, vocabulary, mapping={**opened.stated, **kept, **(mapping or {})}, ask=ask, path=str(path)
+        )
         fields = _wanted(opened, found, columns, vocabulary=vocabulary, options=options or ReadOptions())
         have = {field.name for field in fields}
         if missing := [column for column in columns if column.name not in have and column.name not in optional]:

@@ -27,8 +27,9 @@ def open_scheduler(name: str, profile: Mapping[str, Any] | None = None, *, home:
 
     Raises: NotFound — no such scheduler; ForgiaError — another package offers it and cannot be imported.
     """
-    plugins = {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-    places = {**plugins, **SCHEDULERS}
+    places = dict(SCHEDULERS)
+    if name not in places:  # reading every distribution's entry points is slow, and seldom needed
+        places |= {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     if name not in places:
         raise NotFound("scheduler", name, known=places, hint="see the field 'scheduler' of the cluster profile")
     module, _, attribute = places[name].partition(":")

@@ -164,7 +164,7 @@ def controller_command(profile: Mapping[str, Any], paths: RunPaths, *, attempt: 
 
 def records(home: HomePaths) -> Path:
     """One file a local job: empty while it runs, then how it ended."""
-    return home.runs / ".local"
+    return home.local_jobs
 
 
 def record_path(home: HomePaths, job: LocalJob) -> Path:
