@@ -70,7 +70,7 @@ class Client:
     ) -> Dataset:
         """Import files as a dataset's next version, or find the version that holds these bytes already.
 
-        Raises: UserError — columns that cannot be bound (the message holds a mapping file to fill in), too many rejects.
+        Raises: UserError — too many rejects, or columns that cannot be bound (the message holds a mapping to fill in).
         """
         entries = mappings.load(Path(mapping), self.vocabulary) if mapping else None
         added = ingest.add(

@@ -15,34 +15,15 @@ from typing import Any
 
 import yaml
 
-from forgia import digest, document, units
-from forgia.dataset.dataset import Dataset
+from forgia import contract, digest, document, fit
 from forgia.document import CoreLoader, Document
-from forgia.errors import ForgiaError, Problem, UserError, nearest
-from forgia.fields import format_duration
+from forgia.errors import Problem, UserError, nearest
 from forgia.paths import HomePaths
 from forgia.profile import Profile, resolved
-from forgia.recipe import DataRole, Recipe, RecipeFolder
-from forgia.store import read_json
+from forgia.recipe import Recipe, RecipeFolder
 from forgia.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
-FEATURE_KINDS = {"number": "numeric", "category": "categorical", "boolean": "categorical"}
-"""Kind of a contract's column → how a model reads it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """The worst case: every process until the walltime."""
-
-    gpu_h: float
-    core_h: float
-    units: float | None
-    """In the site's own unit; None where the profile knows no billing."""
-    unit: str | None
-    kwh: float | None
-    """An estimate from the profile's power figures; None where it has none."""
-    eur: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +36,7 @@ class Plan:
     recipe_root: Path
     origins: Mapping[str, str]
     """Dotted field → flag, recipe, profile or default."""
-    cost: Cost
+    cost: fit.Cost
     warnings: tuple[str, ...] = ()
 
     @property
@@ -83,12 +64,12 @@ def resolve(
     choice = choice or Choice()
     recipe, params, origins = overridden(folder, choice)
     role, binding = next(iter(recipe.data.items()))
-    datasets, problems = open_datasets(folder, role, choice.datasets.get(role) or binding.bound, home=home)
-    problems += [problem for item in datasets for problem in contract_problems(folder, role, binding, item)]
-    problems += fit_problems(folder, recipe, profile)
+    datasets, problems = contract.open_datasets(folder, role, choice.datasets.get(role) or binding.bound, home=home)
+    problems += [problem for item in datasets for problem in contract.problems(folder, role, binding, item)]
+    problems += fit.problems(folder, recipe, profile)
     if problems:
         raise document.invalid(folder.document.path, problems)
-    columns = chosen_columns(binding, datasets, vocabulary)
+    columns = contract.chosen_columns(binding, datasets, vocabulary)
     request = {
         "schema_version": SCHEMA_VERSION,
         "recipe": {
@@ -96,12 +77,12 @@ def resolve(
             "authors": list(recipe.authors),
             "digest": digest.of_tree(folder.root),
         },
-        "data": {role: data_request(binding, datasets, columns)},
+        "data": {role: contract.data_request(binding, datasets, columns)},
         "params": params,
         "train": recipe.train.model_dump(mode="json"),
         "evaluate": recipe.evaluate.model_dump(mode="json"),
         "export": list(recipe.export),
-        "resources": resources_request(recipe),
+        "resources": fit.resources_request(recipe),
         "environment": current_environment(),
         "profile": resolved(profile),
     }
@@ -110,8 +91,8 @@ def resolve(
         inputs={item.digest: str(item.paths.root) for item in datasets},
         recipe_root=folder.root,
         origins=origins,
-        cost=cost_of(resources_request(recipe), profile),
-        warnings=tuple(range_warnings(binding, datasets)),
+        cost=fit.cost_of(fit.resources_request(recipe), profile),
+        warnings=tuple(contract.range_warnings(binding, datasets)),
     )
 
 
@@ -187,202 +168,6 @@ def unknown_field(key: str, recipe: Recipe) -> str:
         f"cannot be set; did you mean {close[0]}?"
         if close
         else f"cannot be set; parameters: {', '.join(recipe.params)}"
-    )
-
-
-# Data
-
-
-def open_datasets(
-    folder: RecipeFolder, role: str, refs: Sequence[str], *, home: HomePaths
-) -> tuple[list[Dataset], list[Problem]]:
-    """The datasets bound to a role, and a problem for each that is not there."""
-    place = ("data", role, "dataset")
-    if not refs:
-        return [], [folder.problem(place, "no data is bound; name a dataset (forgia dataset list)")]
-    found, problems = [], []
-    for ref in refs:
-        try:
-            found.append(Dataset.open(home, ref))
-        except ForgiaError as error:
-            problems.append(folder.problem(place, error.message))
-    return found, problems
-
-
-def contract_problems(folder: RecipeFolder, role: str, binding: DataRole, item: Dataset) -> list[Problem]:
-    """Where a dataset does not keep the role's contract."""
-    problems = []
-    known = {column.name: column for column in item.manifest.columns}
-    for index, wanted in enumerate(binding.contract.columns):
-        place = ("data", role, "contract", "columns", index, "concept")
-        column = known.get(wanted.concept)
-        if column is None and wanted.required:
-            text = f"dataset {item.ref} has no column bound to {wanted.concept}; it has: {', '.join(known)}"
-            problems.append(folder.problem(place, text))
-        elif column and not kinds_agree(wanted.kind, column.kind):
-            text = f"dataset {item.ref}: {wanted.concept} is {column.kind}, the contract wants {wanted.kind}"
-            problems.append(folder.problem(place, text))
-    return problems
-
-
-def kinds_agree(wanted: str, found: str) -> bool:
-    """A category may be written as text or as a boolean; everything else is what it is."""
-    return (
-        wanted == found
-        or (wanted == "category" and found in ("text", "boolean"))
-        or (wanted == "text" and found == "category")
-    )
-
-
-def chosen_columns(binding: DataRole, datasets: Sequence[Dataset], vocabulary: Vocabulary) -> dict[str, Any]:
-    """Which columns the model reads, and what the others are for."""
-    contract = binding.contract
-    present = {column.name for item in datasets for column in item.manifest.columns}
-    features: dict[str, list[str]] = {"numeric": [], "categorical": []}
-    for column in contract.columns:
-        if column.role == "feature" and column.concept in present and column.kind in FEATURE_KINDS:
-            features[FEATURE_KINDS[column.kind]].append(column.concept)
-    if contract.extra_features:
-        features["numeric"] += extra_measurements(binding, datasets, vocabulary)
-    by_role = {role: contract.column(role) for role in ("target", "group", "time")}
-    named = {role: column.concept if column and column.concept in present else None for role, column in by_role.items()}
-    episodes = contract.split.episodes_of
-    return {**features, **named, "episodes_of": episodes if episodes in present else None}
-
-
-def extra_measurements(binding: DataRole, datasets: Sequence[Dataset], vocabulary: Vocabulary) -> list[str]:
-    """Numbers the contract does not name, which every dataset has and the vocabulary calls measurements: never a
-    label, an identifier or a counter, through which the answer could leak."""
-    named = {column.concept for column in binding.contract.columns}
-    shared = set.intersection(*({column.name for column in item.manifest.columns} for item in datasets))
-    return [
-        column.name
-        for column in datasets[0].manifest.columns
-        if column.name in shared and column.kind == "number" and column.concept and column.concept not in named
-        if vocabulary.concepts[column.concept].role == "measurement"
-    ]
-
-
-def data_request(binding: DataRole, datasets: Sequence[Dataset], columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The role as the request holds it."""
-    unit_of = {column.name: column.unit for item in reversed(datasets) for column in item.manifest.columns}
-    split = binding.contract.split
-    return {
-        "datasets": [
-            {"name": i.manifest.name, "version": i.manifest.version, "owner": i.manifest.owner, "digest": i.digest}
-            for i in datasets
-        ],
-        "columns": dict(columns),
-        "units": {name: unit_of[name] for name in columns["numeric"] if unit_of.get(name)},
-        "split": {"by": split.by, "fractions": list(split.fractions), "seed": split.seed},
-    }
-
-
-def range_warnings(binding: DataRole, datasets: Sequence[Dataset]) -> Iterable[str]:
-    """Values outside the contract's ranges: worth a look, no reason to stop."""
-    for item in datasets:
-        unit_of = {column.name: column.unit for column in item.manifest.columns}
-        for wanted in binding.contract.columns:
-            found, unit = extremes(item, wanted.concept), unit_of.get(wanted.concept) or ""
-            if not found or not wanted.range:
-                continue
-            convert = units.conversion(wanted.unit, unit) if wanted.unit and unit else units.Conversion()
-            low, high = sorted(convert(bound) for bound in wanted.range)
-            if found[0] < low or found[1] > high:
-                yield (
-                    f"{item.ref}: {wanted.concept} runs from {found[0]:g} to {found[1]:g} {unit}, "
-                    f"the contract expects {low:g} to {high:g}"
-                )
-
-
-def extremes(item: Dataset, name: str) -> tuple[float, float] | None:
-    """Smallest and largest value of a column, from the dataset's profile."""
-    if not item.paths.profile.is_file():
-        return None
-    columns = read_json(item.paths.profile).get("columns", [])
-    found: dict[str, Any] = next((column for column in columns if column.get("name") == name), {})
-    low, high = found.get("min"), found.get("max")
-    return (low, high) if isinstance(low, int | float) and isinstance(high, int | float) else None
-
-
-# The cluster
-
-
-def resources_request(recipe: Recipe) -> dict[str, Any]:
-    """Resources with their defaults filled in."""
-    wanted = recipe.resources
-    return {
-        "nodes": wanted.nodes,
-        "tasks_per_node": wanted.tasks_per_node or max(wanted.gpus_per_node, 1),
-        "gpus_per_node": wanted.gpus_per_node,
-        "cpus_per_task": wanted.cpus_per_task,
-        "memory_gb": wanted.memory_gb,
-        "walltime_s": wanted.walltime,
-    }
-
-
-def fit_problems(folder: RecipeFolder, recipe: Recipe, profile: Profile) -> list[Problem]:
-    """Where the request does not fit the cluster; each with the limit and the remedy."""
-    wanted = resources_request(recipe)
-    cores, gpus = wanted["tasks_per_node"] * wanted["cpus_per_task"], wanted["gpus_per_node"]
-    limits = profile.limits
-    have = profile.gpu.per_node if profile.gpu else 0
-    memory_mb, node_mb = wanted["memory_gb"] * 1024, profile.memory_mb_per_node
-    checks: list[tuple[str, bool, str]] = [
-        ("gpus_per_node", gpus > have and profile.scheduler == "slurm", f"{gpus}, but {{}} has {have} GPUs a node"),
-        ("nodes", profile.scheduler == "local" and wanted["nodes"] > 1, f"{wanted['nodes']}, but {{}} is one machine"),
-        (
-            "nodes",
-            bool(limits.nodes and wanted["nodes"] > limits.nodes),
-            f"{wanted['nodes']}, {{}} allows {limits.nodes}",
-        ),
-        (
-            "walltime",
-            bool(limits.walltime and wanted["walltime_s"] > limits.walltime),
-            f"{format_duration(wanted['walltime_s'])}, {{}} allows {format_duration(limits.walltime or 0)}",
-        ),
-        (
-            "cpus_per_task",
-            bool(profile.cpus_per_node and cores > profile.cpus_per_node),
-            f"{cores} cores a node in all, {{}} has {profile.cpus_per_node}",
-        ),
-        ("memory_gb", bool(node_mb and memory_mb > node_mb), f"{memory_mb:.0f} MB a node, {{}} has {node_mb}"),
-    ]
-    problems = [
-        folder.problem(
-            ("resources", name), f"{text.format(f'profile {profile.name}')}; lower it or choose another profile"
-        )
-        for name, wrong, text in checks
-        if wrong
-    ]
-    if profile.account_required and not profile.account:
-        text = f"profile {profile.name} needs an account; pass --account NAME"
-        problems.append(Problem(profile.name, None, "account", text))
-    return problems
-
-
-def cost_of(resources: Mapping[str, Any], profile: Profile) -> Cost:
-    """The worst case in GPU-hours, core-hours, the site's unit, kWh and euro; what is not known stays None."""
-    hours = resources["walltime_s"] / 3600
-    cores = resources["tasks_per_node"] * resources["cpus_per_task"] * resources["nodes"]
-    gpus = resources["gpus_per_node"] * resources["nodes"]
-    memory_gb = resources["memory_gb"] * resources["nodes"]
-    billing, gpu = profile.billing, profile.gpu
-    units = None
-    if billing:
-        units = hours * max(billing.per_core * cores, billing.per_gpu * gpus, billing.per_gb * memory_gb)
-    watts = None
-    if profile.cpu_watts_per_core is not None and (not gpus or (gpu and gpu.watts)):
-        watts = cores * profile.cpu_watts_per_core + gpus * (gpu.watts or 0 if gpu else 0)
-    return Cost(
-        gpu_h=gpus * hours,
-        core_h=cores * hours,
-        units=units,
-        unit=billing.unit if billing else None,
-        kwh=watts * hours / 1000 if watts is not None else None,
-        eur=units * billing.eur_per_unit
-        if billing and units is not None and billing.eur_per_unit is not None
-        else None,
     )
 
 

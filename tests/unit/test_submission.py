@@ -14,8 +14,9 @@ import pytest
 
 from forgia import digest, status, store, submission
 from forgia.errors import ClusterError, UserError
+from forgia.fit import Cost
 from forgia.paths import HomePaths
-from forgia.plan import Cost, Plan
+from forgia.plan import Plan
 from forgia.run import Journal, State, statuses
 from forgia.schedulers.protocol import JobState, Scheduler
 from forgia.testing import FakeScheduler

@@ -1,0 +1,129 @@
+"""Data meets a recipe: which columns a model reads, and where a dataset breaks the contract of its role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from forgia import units
+from forgia.dataset.dataset import Dataset
+from forgia.errors import ForgiaError, Problem
+from forgia.paths import HomePaths
+from forgia.recipe import DataRole, RecipeFolder
+from forgia.store import read_json
+from forgia.vocabulary import Vocabulary
+
+FEATURE_KINDS = {"number": "numeric", "category": "categorical", "boolean": "categorical"}
+"""Kind of a contract's column → how a model reads it."""
+
+
+def open_datasets(
+    folder: RecipeFolder, role: str, refs: Sequence[str], *, home: HomePaths
+) -> tuple[list[Dataset], list[Problem]]:
+    """The datasets bound to a role, and a problem for each that is not there."""
+    place = ("data", role, "dataset")
+    if not refs:
+        return [], [folder.problem(place, "no data is bound; name a dataset (forgia dataset list)")]
+    found, problems = [], []
+    for ref in refs:
+        try:
+            found.append(Dataset.open(home, ref))
+        except ForgiaError as error:
+            problems.append(folder.problem(place, error.message))
+    return found, problems
+
+
+def problems(folder: RecipeFolder, role: str, binding: DataRole, item: Dataset) -> list[Problem]:
+    """Where a dataset does not keep the role's contract."""
+    found = []
+    known = {column.name: column for column in item.manifest.columns}
+    for index, wanted in enumerate(binding.contract.columns):
+        place = ("data", role, "contract", "columns", index, "concept")
+        column = known.get(wanted.concept)
+        if column is None and wanted.required:
+            text = f"dataset {item.ref} has no column bound to {wanted.concept}; it has: {', '.join(known)}"
+            found.append(folder.problem(place, text))
+        elif column and not kinds_agree(wanted.kind, column.kind):
+            text = f"dataset {item.ref}: {wanted.concept} is {column.kind}, the contract wants {wanted.kind}"
+            found.append(folder.problem(place, text))
+    return found
+
+
+def kinds_agree(wanted: str, found: str) -> bool:
+    """A category may be written as text or as a boolean; everything else is what it is."""
+    return (
+        wanted == found
+        or (wanted == "category" and found in ("text", "boolean"))
+        or (wanted == "text" and found == "category")
+    )
+
+
+def chosen_columns(binding: DataRole, datasets: Sequence[Dataset], vocabulary: Vocabulary) -> dict[str, Any]:
+    """Which columns the model reads, and what the others are for."""
+    contract = binding.contract
+    present = {column.name for item in datasets for column in item.manifest.columns}
+    features: dict[str, list[str]] = {"numeric": [], "categorical": []}
+    for column in contract.columns:
+        if column.role == "feature" and column.concept in present and column.kind in FEATURE_KINDS:
+            features[FEATURE_KINDS[column.kind]].append(column.concept)
+    if contract.extra_features:
+        features["numeric"] += extra_measurements(binding, datasets, vocabulary)
+    by_role = {role: contract.column(role) for role in ("target", "group", "time")}
+    named = {role: column.concept if column and column.concept in present else None for role, column in by_role.items()}
+    episodes = contract.split.episodes_of
+    return {**features, **named, "episodes_of": episodes if episodes in present else None}
+
+
+def extra_measurements(binding: DataRole, datasets: Sequence[Dataset], vocabulary: Vocabulary) -> list[str]:
+    """Numbers the contract does not name, which every dataset has and the vocabulary calls measurements: never a
+    label, an identifier or a counter, through which the answer could leak."""
+    named = {column.concept for column in binding.contract.columns}
+    shared = set.intersection(*({column.name for column in item.manifest.columns} for item in datasets))
+    return [
+        column.name
+        for column in datasets[0].manifest.columns
+        if column.name in shared and column.kind == "number" and column.concept and column.concept not in named
+        if vocabulary.concepts[column.concept].role == "measurement"
+    ]
+
+
+def data_request(binding: DataRole, datasets: Sequence[Dataset], columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The role as the request holds it."""
+    unit_of = {column.name: column.unit for item in reversed(datasets) for column in item.manifest.columns}
+    split = binding.contract.split
+    return {
+        "datasets": [
+            {"name": i.manifest.name, "version": i.manifest.version, "owner": i.manifest.owner, "digest": i.digest}
+            for i in datasets
+        ],
+        "columns": dict(columns),
+        "units": {name: unit_of[name] for name in columns["numeric"] if unit_of.get(name)},
+        "split": {"by": split.by, "fractions": list(split.fractions), "seed": split.seed},
+    }
+
+
+def range_warnings(binding: DataRole, datasets: Sequence[Dataset]) -> Iterable[str]:
+    """Values outside the contract's ranges: worth a look, no reason to stop."""
+    for item in datasets:
+        unit_of = {column.name: column.unit for column in item.manifest.columns}
+        for wanted in binding.contract.columns:
+            found, unit = extremes(item, wanted.concept), unit_of.get(wanted.concept) or ""
+            if not found or not wanted.range:
+                continue
+            convert = units.conversion(wanted.unit, unit) if wanted.unit and unit else units.Conversion()
+            low, high = sorted(convert(bound) for bound in wanted.range)
+            if found[0] < low or found[1] > high:
+                yield (
+                    f"{item.ref}: {wanted.concept} runs from {found[0]:g} to {found[1]:g} {unit}, "
+                    f"the contract expects {low:g} to {high:g}"
+                )
+
+
+def extremes(item: Dataset, name: str) -> tuple[float, float] | None:
+    """Smallest and largest value of a column, from the dataset's profile."""
+    if not item.paths.profile.is_file():
+        return None
+    columns = read_json(item.paths.profile).get("columns", [])
+    found: dict[str, Any] = next((column for column in columns if column.get("name") == name), {})
+    low, high = found.get("min"), found.get("max")
+    return (low, high) if isinstance(low, int | float) and isinstance(high, int | float) else None
