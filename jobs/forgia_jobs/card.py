@@ -15,6 +15,7 @@ import yaml
 
 from forgia import digest
 from forgia.dataset.manifest import Manifest
+from forgia.features import NumericFeature
 from forgia_jobs import baseline
 from forgia_jobs.data import Data, describe
 from forgia_jobs.evaluate import Evaluation, Judged
@@ -123,6 +124,11 @@ def _decisions(judged: Judged, who: str) -> str:
     )
 
 
+def feature_kind(feature: NumericFeature) -> str:
+    """A number of the table, or how it is made of two."""
+    return f"{feature.operation} of {', '.join(f'`{name}`' for name in feature.of)}" if feature.operation else "number"
+
+
 def _pictures(facts: Facts) -> str:
     return "\n\n".join(f"![{CAPTIONS.get(plot.name, plot.stem)}](plots/{plot.name})" for plot in facts.plots)
 
@@ -130,7 +136,7 @@ def _pictures(facts: Facts) -> str:
 def _inputs(facts: Facts) -> str:
     spec = facts.data.spec
     rows = [
-        [f"`{feature.name}`", "number", feature.unit or "", "yes" if feature.has_missing else "no"]
+        [f"`{feature.name}`", feature_kind(feature), feature.unit or "", "yes" if feature.has_missing else "no"]
         for feature in spec.numeric
     ]
     rows += [[f"`{feature.name}`", "category", ", ".join(feature.categories[:8]), ""] for feature in spec.categorical]
@@ -212,9 +218,9 @@ def _cost(facts: Facts) -> str:
 def _limits(facts: Facts) -> str:
     spec = facts.data.spec
     ranges = [
-        f"- `{seen.name}`: {seen.quantiles[0]:.6g} to {seen.quantiles[-1]:.6g} {seen.unit or ''}".rstrip()
+        f"- `{seen.name}`: {seen.edges[0]:.6g} to {seen.edges[-1]:.6g} {seen.unit or ''}".rstrip()
         for seen in spec.numeric
-        if seen.quantiles
+        if seen.edges
     ]
     return "\n".join(
         [

@@ -15,7 +15,7 @@ from forgia import features
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
-from forgia_jobs import splitting
+from forgia_jobs import edges, splitting
 from forgia_jobs.request import Columns, Role
 from forgia_jobs.splitting import Split
 
@@ -72,9 +72,11 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
         numeric=role.columns.numeric,
         categorical=role.columns.categorical,
         target=role.columns.target,
+        derived=role.columns.derived,
         units=role.units,
     )
     matrices = spec.encode(table)
+    spec = edges.place(spec, matrices["numeric"][split.train], target[split.train])
     return Data(
         spec=spec,
         split=split,

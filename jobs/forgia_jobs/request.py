@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from forgia import digest, store
 from forgia.errors import UserError
+from forgia.features import Derivation
 
 T = TypeVar("T")
 
@@ -48,6 +49,8 @@ class Columns:
     group: str | None = None
     time: str | None = None
     episodes_of: str | None = None
+    derived: tuple[Derivation, ...] = ()
+    """Measurements made of two others, beside the numeric ones."""
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -185,10 +188,15 @@ def _role(data: Mapping[str, Any]) -> Role:
     return Role(
         name=name,
         datasets=tuple(_known(DatasetFacts, item) for item in value["datasets"]),
-        columns=_known(Columns, value["columns"]),
+        columns=_columns(value["columns"]),
         units=value.get("units", {}),
         split=_known(SplitRule, value["split"]),
     )
+
+
+def _columns(value: Mapping[str, Any]) -> Columns:
+    derived = tuple(_known(Derivation, item) for item in value.get("derived", ()))
+    return replace(_known(Columns, {**value, "derived": ()}), derived=derived)
 
 
 def _evaluate(value: Mapping[str, Any]) -> Evaluate:

@@ -24,41 +24,32 @@ FARTHEST = 8.0
 
 
 class Measurements(nn.Module):
-    """Numeric features in their units, NaN where missing, to one embedding each, and the products of each two.
+    """Numeric features in their units, NaN where missing, to one embedding each.
 
-    Much of what wears a machine is a product of two measurements, such as power = torque times speed; a linear layer
-    over standardised values and their products can form it exactly, one over the values alone cannot.
-
-    Shapes: (B, N) to (B, N, E) and (B, N (N - 1) / 2).
+    Shapes: (B, N) to (B, N, E).
     """
 
     def __init__(self, spec: FeatureSpec, *, embedding: int, intervals: int) -> None:
         super().__init__()
-        edges = torch.tensor([_edges(feature.quantiles, intervals) for feature in spec.numeric]).reshape(
-            -1, intervals + 1
-        )
+        edges = torch.tensor([_edges(feature.edges, intervals) for feature in spec.numeric]).reshape(-1, intervals + 1)
         self.register_buffer("mean", torch.tensor([feature.mean for feature in spec.numeric]))
         self.register_buffer("std", torch.tensor([feature.std for feature in spec.numeric]))
         self.register_buffer("left", edges[:, :-1].contiguous())
         self.register_buffer("span", edges.diff(dim=1))
         count = len(spec.numeric)
-        pairs = torch.triu_indices(count, count, offset=1)
-        self.register_buffer("first", pairs[0], persistent=False)
-        self.register_buffer("second", pairs[1], persistent=False)
         self.slope = nn.Parameter(uniform(count, embedding, fan_in=1))
         self.bias = nn.Parameter(uniform(count, embedding, fan_in=1))
         self.missing = nn.Parameter(torch.zeros(count, embedding))
         self.steps = nn.Parameter(torch.zeros(count, intervals, embedding))
 
-    def forward(self, numeric: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, numeric: Tensor) -> Tensor:
         """Linear in the standardised value plus linear in how much of each interval the value fills."""
         absent = torch.isnan(numeric)
         value = torch.where(absent, self.mean, numeric)
         standard = ((value - self.mean) / self.std).clamp(-FARTHEST, FARTHEST)
         filled = ((value.unsqueeze(-1) - self.left) / self.span.clamp_min(1e-30)).clamp(0.0, 1.0) * (self.span > 0)
         known = standard.unsqueeze(-1) * self.slope + torch.einsum("bnq,nqe->bne", filled, self.steps)
-        embedded = torch.where(absent.unsqueeze(-1), self.missing, known) + self.bias
-        return embedded, standard[:, self.first] * standard[:, self.second]
+        return torch.where(absent.unsqueeze(-1), self.missing, known) + self.bias
 
 
 class SharedLinear(nn.Module):
@@ -91,8 +82,7 @@ class TabularEnsemble(nn.Module):
         super().__init__()
         self.category_sizes = [feature.size for feature in spec.categorical]
         self.measurements = Measurements(spec, embedding=embedding, intervals=intervals)
-        count = len(spec.numeric)
-        chunks = [embedding] * count + [1] * (count * (count - 1) // 2) + self.category_sizes
+        chunks = [embedding] * len(spec.numeric) + self.category_sizes
         layers = [SharedLinear(sum(chunks) if n == 0 else width, width, members=members) for n in range(depth)]
         # Members begin apart: one random factor a feature and member, as in the paper where features are embedded.
         layers[0].before.data = torch.randn(members, len(chunks)).repeat_interleave(torch.tensor(chunks), dim=1)
@@ -104,8 +94,8 @@ class TabularEnsemble(nn.Module):
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Embed, widen to the members, and let each answer."""
         one_hot = [functional.one_hot(categorical[:, n], size) for n, size in enumerate(self.category_sizes)]
-        embedded, products = self.measurements(numeric)
-        flat = torch.cat([embedded.flatten(1), products, *(code.to(numeric.dtype) for code in one_hot)], dim=1)
+        embedded = self.measurements(numeric).flatten(1)
+        flat = torch.cat([embedded, *(code.to(numeric.dtype) for code in one_hot)], dim=1)
         hidden = flat.unsqueeze(1)
         for layer in self.layers:
             hidden = self.dropout(functional.relu(layer(hidden)))
@@ -118,9 +108,9 @@ def uniform(*shape: int, fan_in: int) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound)
 
 
-def _edges(quantiles: tuple[float, ...], intervals: int) -> list[float]:
+def _edges(given: tuple[float, ...], intervals: int) -> list[float]:
     """Edges thinned to at most this many intervals; intervals that are not needed have no width at the end."""
-    count = len(quantiles) - 1
+    count = len(given) - 1
     used = min(intervals, max(count, 0))
-    edges = [quantiles[round(step * count / used)] for step in range(used + 1)] if used else [0.0]
+    edges = [given[round(step * count / used)] for step in range(used + 1)] if used else [0.0]
     return edges + [edges[-1]] * (intervals - used)

@@ -71,7 +71,12 @@ def chosen_columns(binding: DataRole, datasets: Sequence[Dataset], vocabulary: V
     by_role = {role: contract.column(role) for role in ("target", "group", "time")}
     named = {role: column.concept if column and column.concept in present else None for role, column in by_role.items()}
     episodes = contract.split.episodes_of
-    return {**features, **named, "episodes_of": episodes if episodes in present else None}
+    derived = [
+        {"name": item.name, "operation": item.operation, "of": list(item.of)}
+        for item in contract.derived
+        if set(item.of) <= set(features["numeric"])
+    ]
+    return {**features, "derived": derived, **named, "episodes_of": episodes if episodes in present else None}
 
 
 def extra_measurements(binding: DataRole, datasets: Sequence[Dataset], vocabulary: Vocabulary) -> list[str]:

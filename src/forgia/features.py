@@ -5,7 +5,7 @@ Only numpy and pyarrow are needed, so that a prediction is made the same way wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from forgia.errors import Problem, UserError
 
 SCHEMA_VERSION = 1
 QUANTILES = 48
-"""Intervals of equal share that the training values are cut into.
+"""Intervals of equal share that the training values are cut into, unless a trainer knows better edges.
 
 Source: default n_bins of the piecewise-linear encodings in rtdl_num_embeddings 0.0.12.
 """
@@ -29,6 +29,26 @@ Source: with the code of unknown, the 255 that scikit-learn 1.9's histogram tree
 """
 
 Array = npt.NDArray[Any]
+
+LARGEST = float(np.finfo(np.float32).max)
+"""A greater value would be infinite to a model; it is missing instead."""
+
+OPERATIONS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "difference": lambda first, second: first - second,
+    "product": lambda first, second: first * second,
+    "ratio": lambda first, second: np.divide(first, second, out=np.full_like(first, np.nan), where=second != 0),
+}
+"""How two measurements make a third; a ratio to zero is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derivation:
+    """A measurement made of two others, such as power of torque and speed."""
+
+    name: str
+    operation: str
+    """A key of OPERATIONS."""
+    of: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +61,25 @@ class NumericFeature:
     mean: float = 0.0
     std: float = 1.0
     """Population standard deviation; 1 where the values are constant."""
-    quantiles: tuple[float, ...] = ()
-    """Distinct quantiles at equal steps, from the least value to the greatest; at least two, or none if constant."""
+    edges: tuple[float, ...] = ()
+    """Where values are cut into intervals, from the least to the greatest; at least two, or none if constant."""
     has_missing: bool = False
     """A value is missing somewhere in the training part."""
+    operation: str | None = None
+    """How it is made of the columns ``of``; None for a column of the table."""
+    of: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The columns of the table it is read from."""
+        return self.of or (self.name,)
+
+    def values(self, table: pa.Table) -> Array:
+        """Its values as float64, NaN where missing. Shapes: (rows,)."""
+        columns = [_floats(table.column(name)) for name in self.sources]
+        values = OPERATIONS[self.operation](*columns) if self.operation else columns[0]
+        values[~(np.abs(values) <= LARGEST)] = np.nan
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +118,18 @@ class FeatureSpec:
         Raises: UserError — columns are not there or are not numbers; all of them at once.
         """
         self._check(table)
-        numeric = [_floats(table.column(feature.name)) for feature in self.numeric]
+        numeric = [feature.values(table) for feature in self.numeric]
         categorical = [_codes(table.column(feature.name), feature.categories) for feature in self.categorical]
         return {
             "numeric": _stack(numeric, rows=table.num_rows, dtype=np.float32),
             "categorical": _stack(categorical, rows=table.num_rows, dtype=np.int64),
         }
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table that are read: numbers, then categories."""
+        named = [name for feature in self.numeric for name in feature.sources]
+        return tuple(dict.fromkeys([*named, *(feature.name for feature in self.categorical)]))
 
     def with_threshold(self, threshold: float | None) -> FeatureSpec:
         """The same with a decision threshold."""
@@ -106,7 +147,8 @@ class FeatureSpec:
             raise UserError(f"features of schema version {found}; this forgia reads version {SCHEMA_VERSION}")
         try:
             numeric = tuple(
-                NumericFeature(**{**item, "quantiles": tuple(item["quantiles"])}) for item in fields.pop("numeric")
+                NumericFeature(**{**item, "edges": tuple(item["edges"]), "of": tuple(item.get("of", ()))})
+                for item in fields.pop("numeric")
             )
             categorical = tuple(
                 CategoricalFeature(name=item["name"], categories=tuple(item["categories"]))
@@ -117,13 +159,13 @@ class FeatureSpec:
             raise UserError(f"not a features file: {error}") from error
 
     def _check(self, table: pa.Table) -> None:
-        names = [*(feature.name for feature in self.numeric), *(feature.name for feature in self.categorical)]
+        numbers = dict.fromkeys(name for feature in self.numeric for name in feature.sources)
         problems = [
-            Problem("table", None, name, "no such column") for name in names if name not in table.column_names
+            Problem("table", None, name, "no such column") for name in self.columns if name not in table.column_names
         ] + [
-            Problem("table", None, feature.name, f"not numbers but {table.schema.field(feature.name).type}")
-            for feature in self.numeric
-            if feature.name in table.column_names and not _is_numeric(table.schema.field(feature.name).type)
+            Problem("table", None, name, f"not numbers but {table.schema.field(name).type}")
+            for name in numbers
+            if name in table.column_names and not _is_numeric(table.schema.field(name).type)
         ]
         if problems:
             raise UserError(f"{len(problems)} column(s) that the model needs cannot be used", problems=problems)
@@ -135,6 +177,7 @@ def fit(
     numeric: Sequence[str],
     categorical: Sequence[str],
     target: str,
+    derived: Sequence[Derivation] = (),
     units: Mapping[str, str | None] | None = None,
 ) -> FeatureSpec:
     """Learn a spec from the training part of the data and from nothing else.
@@ -149,8 +192,10 @@ def fit(
     values = values[~np.isnan(values)]
     if not values.size:
         raise UserError(f"target {target} has no value in the training part")
+    made = [NumericFeature(name=item.name, operation=item.operation, of=item.of) for item in derived]
+    measured = [NumericFeature(name=name, unit=units.get(name)) for name in numeric]
     return FeatureSpec(
-        numeric=tuple(_fit_numeric(name, _floats(table.column(name)), units.get(name)) for name in numeric),
+        numeric=tuple(_fit_numeric(feature, feature.values(table)) for feature in (*measured, *made)),
         categorical=tuple(_fit_categorical(name, table.column(name)) for name in categorical),
         target=target,
         target_unit=units.get(target),
@@ -168,18 +213,17 @@ def targets(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
     return _floats(table.column(name)).astype(np.float32)
 
 
-def _fit_numeric(name: str, values: Array, unit: str | None) -> NumericFeature:
+def _fit_numeric(feature: NumericFeature, values: Array) -> NumericFeature:
     missing = np.isnan(values)
     present = values[~missing]
     if not present.size:
-        return NumericFeature(name=name, unit=unit, has_missing=True)
+        return replace(feature, has_missing=True)
     edges = np.unique(np.quantile(present, np.linspace(0.0, 1.0, QUANTILES + 1)))
-    return NumericFeature(
-        name=name,
-        unit=unit,
+    return replace(
+        feature,
         mean=float(present.mean()),
         std=float(present.std()) if edges.size > 1 else 1.0,
-        quantiles=tuple(float(edge) for edge in edges) if edges.size > 1 else (),
+        edges=tuple(float(edge) for edge in edges) if edges.size > 1 else (),
         has_missing=bool(missing.any()),
     )
 

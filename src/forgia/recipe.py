@@ -61,12 +61,40 @@ class Split(Strict):
         return self
 
 
+class Derived(Strict):
+    """A measurement made of two others: physics that a model need not find out by itself."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    difference: tuple[str, str] | None = None
+    product: tuple[str, str] | None = None
+    ratio: tuple[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Derived:
+        if sum(pair is not None for pair in (self.difference, self.product, self.ratio)) != 1:
+            raise ValueError("say exactly one of difference, product or ratio, with two concepts")
+        return self
+
+    @property
+    def operation(self) -> str:
+        """difference, product or ratio."""
+        return next(name for name in ("difference", "product", "ratio") if getattr(self, name))
+
+    @property
+    def of(self) -> tuple[str, str]:
+        """The two concepts."""
+        pair: tuple[str, str] = getattr(self, self.operation)
+        return pair
+
+
 class Contract(Strict):
     """What data has to look like for the recipe to work on it."""
 
     columns: tuple[ContractColumn, ...]
     extra_features: bool = False
     """Also learn from measurements that the contract does not name, if every bound dataset has them."""
+    derived: tuple[Derived, ...] = ()
+    """Further features, made of the numbers above where the data has both; for the model and its baseline alike."""
     split: Split = Split()
 
     @model_validator(mode="after")
@@ -77,6 +105,9 @@ class Contract(Strict):
         twice = {c.concept for c in self.columns if sum(other.concept == c.concept for other in self.columns) > 1}
         if twice:
             raise ValueError(f"concept written twice: {', '.join(sorted(twice))}")
+        numbers = {column.concept for column in self.columns if column.role == "feature" and column.kind == "number"}
+        if strange := sorted({name for item in self.derived for name in item.of} - numbers):
+            raise ValueError(f"derived features are made of numbers of role feature, not of {', '.join(strange)}")
         if self.split.by == "group" and not counts["group"] and not self.split.episodes_of:
             raise ValueError("split by group needs a column with role: group, or episodes_of")
         if self.split.by == "time" and not counts["time"]:

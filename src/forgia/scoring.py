@@ -146,7 +146,7 @@ def _origins(release: Contents, spec: FeatureSpec) -> Iterator[Column]:
 
     for ref in (part.dataset for part in release.parts if part.dataset):
         yield from Manifest.from_json(release.read_json(f"datasets/{ref}/manifest.json")).columns
-    for feature in spec.numeric:
+    for feature in (feature for feature in spec.numeric if not feature.operation):
         yield Column(name=feature.name, source=feature.name, unit=feature.unit)
     for category in spec.categorical:
         yield Column(name=category.name, source=category.name, kind="category", dtype="string")
@@ -232,7 +232,7 @@ def _read(
 
     from forgia.dataset.reader import read_bound
 
-    features = {feature.name for feature in model.spec.numeric} | {feature.name for feature in model.spec.categorical}
+    features = set(model.spec.columns)
     batches = read_bound(
         source,
         model.columns,

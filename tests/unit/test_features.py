@@ -43,7 +43,7 @@ def test_statistics_pass_over_missing_values() -> None:
     assert torque.mean == pytest.approx(70 / 3)
     assert torque.has_missing
     assert not speed.has_missing
-    assert (still.std, still.quantiles) == (1.0, ())
+    assert (still.std, still.edges) == (1.0, ())
     assert torque.unit == "N.m"
 
 
@@ -94,11 +94,49 @@ def test_only_the_most_frequent_categories_are_kept() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=50))
-def test_quantiles_rise_from_the_least_to_the_greatest_value(values: list[float]) -> None:
+def test_edges_rise_from_the_least_to_the_greatest_value(values: list[float]) -> None:
     table = pa.table({"x": values, "y": [True] * len(values)})
     (feature,) = features.fit(table, numeric=["x"], categorical=[], target="y").numeric
-    assert list(feature.quantiles) == sorted(set(feature.quantiles))
-    if feature.quantiles:
-        assert (feature.quantiles[0], feature.quantiles[-1]) == (min(values), max(values))
+    assert list(feature.edges) == sorted(set(feature.edges))
+    if feature.edges:
+        assert (feature.edges[0], feature.edges[-1]) == (min(values), max(values))
     else:
         assert len(set(values)) == 1
+
+
+NUMBERS = st.none() | st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+@given(
+    st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=20), st.sampled_from(["difference", "product", "ratio"])
+)
+def test_a_derived_measurement_is_what_its_operation_says_and_survives_json(
+    pairs: list[tuple[float | None, float | None]], operation: str
+) -> None:
+    table = pa.table({"a": [a for a, _ in pairs], "b": [b for _, b in pairs], "y": [True, *[False] * (len(pairs) - 1)]})
+    table = table.cast(pa.schema([("a", pa.float64()), ("b", pa.float64()), ("y", pa.bool_())]))
+    made = features.Derivation(name="made", operation=operation, of=("a", "b"))
+    spec = features.fit(table, numeric=["a"], categorical=[], target="y", derived=[made])
+    assert spec.columns == ("a", "b")
+    encoded = features.FeatureSpec.from_json(json.loads(json.dumps(spec.to_json()))).encode(table)["numeric"]
+    for (a, b), found in zip(pairs, encoded[:, 1], strict=True):
+        if a is None or b is None or (operation == "ratio" and b == 0):
+            assert np.isnan(found)
+            continue
+        wanted = {"difference": a - b, "product": a * b, "ratio": a / b if b else 0.0}[operation]
+        if abs(wanted) > features.LARGEST:
+            assert np.isnan(found)
+        else:
+            assert float(found) == pytest.approx(wanted, rel=1e-6, abs=1e-30)
+
+
+def test_edges_lie_where_the_target_changes() -> None:
+    from forgia_jobs import edges
+
+    values = np.linspace(0, 100, 2001)
+    table = pa.table({"a": values, "y": values > 97.5})
+    spec = features.fit(table, numeric=["a"], categorical=[], target="y")
+    target = features.targets(table, "y")
+    placed = edges.place(spec, spec.encode(table)["numeric"], target)
+    assert min(abs(edge - 97.5) for edge in placed.numeric[0].edges) < 0.1
+    assert (placed.numeric[0].edges[0], placed.numeric[0].edges[-1]) == (0.0, 100.0)

@@ -79,7 +79,7 @@ def test_features_are_fitted_on_the_training_part_only(tmp_path: Path) -> None:
     found = data.load(
         role(by="time", columns={"time": "timestamp"}), [dataset(tmp_path / "a", **rows(100, timestamp=times))]
     )
-    assert found.spec.numeric[0].quantiles[-1] == found.numeric[found.split.train].max() < 99
+    assert found.spec.numeric[0].edges[-1] == found.numeric[found.split.train].max() < 99
 
 
 def test_rows_without_a_target_are_left_out_and_counted(tmp_path: Path) -> None:

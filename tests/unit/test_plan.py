@@ -106,6 +106,7 @@ def test_the_request_names_everything_and_its_identity_is_stable(
     assert machines["columns"] == {
         "numeric": ["torque", "oil_temperature"],
         "categorical": [],
+        "derived": [],
         "target": "machine_failure",
         "group": "machine_id",
         "time": None,
