@@ -77,7 +77,8 @@ class NumericFeature:
     def values(self, table: pa.Table) -> Array:
         """Its values as float64, NaN where missing. Shapes: (rows,)."""
         columns = [_floats(table.column(name)) for name in self.sources]
-        values = OPERATIONS[self.operation](*columns) if self.operation else columns[0]
+        with np.errstate(over="ignore"):  # what overflows is missing, as the next line says
+            values = OPERATIONS[self.operation](*columns) if self.operation else columns[0]
         values[~(np.abs(values) <= LARGEST)] = np.nan
         return values
 
