@@ -119,7 +119,7 @@ def overridden(folder: RecipeFolder, choice: Choice) -> tuple[Recipe, dict[str, 
                 params[name] = folder.recipe.params[name].accept(item)
             except ValueError as error:
                 problems.append(Problem("--set", None, path, str(error)))
-        elif section in ("train", "resources", "evaluate") and name:
+        elif (section in ("train", "resources", "evaluate") and name) or is_data_field(path, folder.recipe):
             put(value, path.split("."), item)
         else:
             problems.append(Problem("--set", None, path, unknown_field(key, folder.recipe)))
@@ -128,6 +128,11 @@ def overridden(folder: RecipeFolder, choice: Choice) -> tuple[Recipe, dict[str, 
     if problems or recipe is None:
         raise document.invalid(Path("--set"), problems)
     return recipe, params, origins
+
+
+def is_data_field(path: str, recipe: Recipe) -> bool:
+    """A field below a role that the recipe has, such as ``data.machines.contract.split.seed``."""
+    return any(path.startswith(f"data.{role}.") for role in recipe.data)
 
 
 def written_fields(folder: RecipeFolder) -> Iterable[str]:

@@ -129,6 +129,16 @@ def test_flags_beat_test_settings_beat_the_recipe_beat_defaults_and_the_origin_s
     assert found.identity != resolve(folder, home, vocabulary).identity
 
 
+def test_fields_of_a_role_can_be_set_and_not_the_role_itself(
+    folder: recipe.RecipeFolder, home: HomePaths, vocabulary: Vocabulary
+) -> None:
+    add_dataset(home, "other")
+    sets = ("data.machines.contract.split.seed=3", "data.machines.dataset=other")
+    machines = resolve(folder, home, vocabulary, *sets).request["data"]["machines"]
+    assert machines["split"]["seed"] == 3
+    assert machines["datasets"][0]["name"] == "other"
+
+
 def test_every_wrong_flag_is_told_at_once(folder: recipe.RecipeFolder, home: HomePaths, vocabulary: Vocabulary) -> None:
     with pytest.raises(UserError) as caught:
         resolve(folder, home, vocabulary, "widht=9", "width=4", "train.epochs=none", "data.machines=x", "train.epoch=3")
