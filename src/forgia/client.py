@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forgia import collection, recipe, samples, settings, status, submission
+from forgia import collection, fit, recipe, samples, settings, status, submission
 from forgia import plan as planning
 from forgia import profile as profiles
 from forgia.catalogue import Catalogue
@@ -156,7 +156,9 @@ class Client:
         return self.scheduler(plan.request["profile"]["scheduler"]).render(plan.request, paths)
 
     def start(self, plan: Plan, *, again: bool = False) -> Started:
-        """Submit the plan once. Raises: ClusterError."""
+        """Submit the plan once. Raises: ClusterError; UserError — the environment it would run in cannot train."""
+        if fit.lacks_training(plan.request["profile"]):
+            raise UserError(fit.NO_TRAINING, hint="pip install 'forgia[train]', or name another python in the profile")
         return submission.start(self.home, plan, self.scheduler, again=again)
 
     def wait(self, run_id: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunStatus]:

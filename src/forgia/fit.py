@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from forgia.errors import Problem
 from forgia.fields import format_duration
 from forgia.profile import Profile
 from forgia.recipe import Recipe, RecipeFolder
+
+NO_TRAINING = "this environment cannot train: torch is not installed in it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,11 @@ def problems(folder: RecipeFolder, recipe: Recipe, profile: Profile) -> list[Pro
         text = f"profile {profile.name} needs an account; pass --account NAME"
         found.append(Problem(profile.name, None, "account", text))
     return found
+
+
+def lacks_training(profile: Mapping[str, Any]) -> bool:
+    """The job would run in this very environment, and it has only the client."""
+    return profile.get("python") is None and importlib.util.find_spec("torch") is None
 
 
 def cost_of(resources: Mapping[str, Any], profile: Profile) -> Cost:

@@ -70,7 +70,7 @@ def resolve(
     if problems:
         raise document.invalid(folder.document.path, problems)
     columns = contract.chosen_columns(binding, datasets, vocabulary)
-    request = {
+    request: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "recipe": {
             **{key: getattr(recipe, key) for key in ("name", "version", "title", "summary", "licence", "task")},
@@ -92,7 +92,10 @@ def resolve(
         recipe_root=folder.root,
         origins=origins,
         cost=fit.cost_of(fit.resources_request(recipe), profile),
-        warnings=tuple(contract.range_warnings(binding, datasets)),
+        warnings=(
+            *contract.range_warnings(binding, datasets),
+            *([fit.NO_TRAINING] if fit.lacks_training(resolved(profile)) else ()),
+        ),
     )
 
 

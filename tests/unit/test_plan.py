@@ -211,3 +211,17 @@ def test_the_cost_is_the_worst_case_in_the_sites_own_unit(
         16, rel=0.01
     )  # half of a node's memory is half a node, as the site's letter says
     assert (half.kwh, half.eur) == (None, None)
+
+
+def test_an_environment_that_cannot_train_is_told_before_anything_is_sent(
+    folder: recipe.RecipeFolder, home: HomePaths, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import forgia
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = resolve(folder, home, vocabulary)
+    assert any("torch is not installed" in warning for warning in found.warnings)
+    with pytest.raises(UserError, match="torch is not installed"):
+        forgia.Client(forgia.Settings(home=home)).start(found)
+    elsewhere = resolve(folder, home, vocabulary, on=profile_of(python="/opt/site/python"))
+    assert not any("torch" in warning for warning in elsewhere.warnings)
