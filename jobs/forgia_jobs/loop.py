@@ -215,6 +215,17 @@ class TrainingLoop:
             seconds=round(cursor.seconds, 3),
             progress=round(cursor.step / self.total_steps, 4),
         )
+        if self.world.leads:
+            self._tell(loss, figures)
+
+    def _tell(self, loss: float, figures: Mapping[str, float]) -> None:
+        """A line for a person who reads the log; programs read metrics.jsonl."""
+        cursor = self.cursor
+        told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        best = ", the best so far" if cursor.epochs_without_gain == 0 else ""
+        print(
+            f"epoch {cursor.epoch}, step {cursor.step} of {self.total_steps}: loss {loss:.4g}, {told}{best}", flush=True
+        )
 
 
 def predict(task: TrainingTask, model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
