@@ -8,6 +8,8 @@ Prints one JSON object; ``ratio`` is the median of the pairs' ratios (they alter
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import statistics
 import sys
@@ -82,7 +84,8 @@ def ours(task: Any, model: torch.nn.Module, data: dict[str, torch.Tensor], *, tr
         place = Place(folder=Path(folder) / "checkpoints", identity="sha256:" + "0" * 64)
         loop = TrainingLoop(task, strategy, train=train, training=data, validation=few, progress=progress, place=place)
         started = time.perf_counter()
-        loop.run(StopRequest())
+        with contextlib.redirect_stdout(io.StringIO()):  # what a log is for
+            loop.run(StopRequest())
         taken = time.perf_counter() - started
         progress.close()
     return taken
