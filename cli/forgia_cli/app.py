@@ -105,18 +105,3 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
-profile_option = click.option(
-    "-p",
-    "--profile",
-    metavar="NAME",
-    help="Cluster profile (FORGIA_PROFILE; default: laptop). See forgia profile list.",
-)
-account_option = click.option("--account", metavar="NAME", help="Account to charge, where the cluster wants one.")
-set_option = click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the recipe: width=64, train.epochs=5.",
-)
-test_option = click.option("--test", is_flag=True, help="Use the recipe's small test settings.")

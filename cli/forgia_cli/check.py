@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import click
 
-from forgia_cli.app import App, account_option, profile_option, set_option, test_option
+from forgia_cli.app import App
+from forgia_cli.wish import Wish, wish_options
 
 
 @click.command()
-@click.argument("recipe", required=False)
-@profile_option
-@account_option
-@set_option
-@test_option
+@wish_options
 @click.pass_obj
-def check(
-    app: App, *, recipe: str | None, profile: str | None, account: str | None, sets: tuple[str, ...], test: bool
-) -> None:
+def check(app: App, *, wish: Wish) -> None:
     """Check a recipe, its data and the fit to the cluster; every problem is listed at once.
 
     RECIPE is a folder or a name of the catalogue; default: the recipe here.
@@ -24,9 +19,7 @@ def check(
     \b
     forgia check mill-failures --profile slurm-local
     """
-    from forgia_cli.planning import planned, says
+    from forgia_cli.planning import planned
 
-    plan = planned(app, recipe, profile=profile, account=account, sets=sets, test=test)
-    says(app, plan)
-    request = plan.request
+    request = planned(app, wish).request
     app.out(f"{request['recipe']['name']} {request['recipe']['version']}: ready for {request['profile']['name']}")

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import click
 
-from forgia_cli.app import App, account_option, json_option, profile_option, set_option, test_option
+from forgia_cli.app import App, json_option
+from forgia_cli.wish import Wish, wish_options
 
 
 @click.command()
-@click.argument("recipe", required=False)
-@profile_option
-@account_option
-@set_option
-@test_option
+@wish_options
 @json_option
 @click.pass_obj
-def plan(
-    app: App,
-    *,
-    recipe: str | None,
-    profile: str | None,
-    account: str | None,
-    sets: tuple[str, ...],
-    test: bool,
-    as_json: bool,
-) -> None:
+def plan(app: App, *, wish: Wish, as_json: bool) -> None:
     """Show the exact script, the worst-case cost and the origin of each value; nothing is sent.
 
     \b
@@ -32,10 +20,9 @@ def plan(
     """
     from dataclasses import asdict
 
-    from forgia_cli.planning import cost_sentence, planned, rows, says
+    from forgia_cli.planning import cost_sentence, planned, rows
 
-    found = planned(app, recipe, profile=profile, account=account, sets=sets, test=test)
-    says(app, found)
+    found = planned(app, wish)
     script = app.client.script(found)
     if as_json:
         origins = dict(found.origins)

@@ -8,24 +8,21 @@ from typing import Any
 from forgia.fields import format_duration
 from forgia.plan import Plan
 from forgia_cli.app import App
+from forgia_cli.wish import Wish
 
 
-def planned(
-    app: App, recipe: str | None, *, profile: str | None, account: str | None, sets: tuple[str, ...], test: bool
-) -> Plan:
-    """The plan of a recipe; tells when sample data stands in for data that is not bound."""
+def planned(app: App, wish: Wish) -> Plan:
+    """The plan that a wish becomes, its warnings said; tells when sample data stands in for data that is not bound."""
     client = app.client
-    folder = client.open_recipe(recipe)
+    folder = client.open_recipe(wish.recipe)
     for role, binding in folder.recipe.data.items():
         if not binding.bound and binding.sample:
             app.say(f"data {role}: nothing is bound; generated sample data {binding.sample} stands in")
-    return client.plan(folder, profile=client.open_profile(profile, account=account), sets=sets, test=test)
-
-
-def says(app: App, plan: Plan) -> None:
-    """Warnings, on stderr."""
+    profile = client.open_profile(wish.profile, account=wish.account)
+    plan = client.plan(folder, profile=profile, sets=wish.sets, test=wish.test)
     for warning in plan.warnings:
         app.say(f"warning: {warning}")
+    return plan
 
 
 def cost_sentence(plan: Plan) -> str:

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import click
 
-from forgia_cli.app import App, account_option, profile_option, set_option, test_option
+from forgia_cli.app import App
+from forgia_cli.wish import Wish, again_option, wish_options
 
 
 @click.command()
-@click.argument("recipe", required=False)
-@profile_option
-@account_option
-@set_option
-@test_option
-@click.option("--again", is_flag=True, help="A fresh run even if this very request has run before.")
+@wish_options
+@again_option
 @click.pass_obj
-def run(
-    app: App,
-    *,
-    recipe: str | None,
-    profile: str | None,
-    account: str | None,
-    sets: tuple[str, ...],
-    test: bool,
-    again: bool,
-) -> None:
+def run(app: App, *, wish: Wish, again: bool) -> None:
     """Train, evaluate and register: from a recipe to a versioned model.
 
     Ctrl-C leaves the run going; the last line says how to come back.
@@ -33,11 +21,9 @@ def run(
     forgia run mill-failures --set train.seed=1
     """
     from forgia_cli.following import collected, follow
-    from forgia_cli.planning import planned, says
+    from forgia_cli.planning import planned
 
-    plan = planned(app, recipe, profile=profile, account=account, sets=sets, test=test)
-    says(app, plan)
-    started = app.client.start(plan, again=again)
+    started = app.client.start(planned(app, wish), again=again)
     app.say(following_sentence(started.run_id, str(started.status.state), is_new=started.is_new))
     follow(app, started.run_id)
     collected(app, started.run_id)

@@ -50,7 +50,7 @@ def test_every_command_has_help_with_an_example(names: tuple[str, ...]) -> None:
         (["check"], 3, "forgia init"),
         (["dataset", "show", "nowhere"], 3, "no dataset named 'nowhere'"),
         (["model", "show", "nowhere"], 3, "no model named 'nowhere'"),
-        (["profile", "show", "leonard-booster"], 3, "did you mean leonardo-booster?"),
+        (["profile", "show", "leonard-booster"], 3, "did you mean leonardo-booster"),
         (["run", "predictive-maintenance", "--set", "nonsense"], 2, "field=value"),
         (["init", "../x", "--from", "predictive-maintenance"], 2, "recipe name"),
     ],
