@@ -74,6 +74,7 @@ TREE: Mapping[str, Any] = {
             "list": ("profile.list:list_", "List the profiles in sight."),
             "show": ("profile.show:show", "Show a profile."),
             "check": ("profile.check:check", "Check a profile file."),
+            "probe": ("profile.probe:probe", "Compare a profile with the live cluster; write a verified copy."),
         },
     ),
     "config": ("config:config", "Show the settings and where each came from."),
@@ -164,8 +165,12 @@ def explained(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
         return "interrupted", None, 130
     if isinstance(error, OSError):
-        place = f" {error.filename}" if error.filename else ""
-        return f"the system refused:{place}: {error.strerror or error}", None, 1
+        place = error.filename2 or error.filename  # of a copy, the second is what was written
+        return (
+            ": ".join(["the system refused", *([f"{place}"] if place else []), error.strerror or str(error)]),
+            None,
+            1,
+        )
     return "this is a bug in forgia, not in your input", f"please report it with {bug_report()}", 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,41 +45,56 @@ def resources_request(recipe: Recipe) -> dict[str, Any]:
 def problems(folder: RecipeFolder, recipe: Recipe, profile: Profile) -> list[Problem]:
     """Where the request does not fit the cluster; each with the limit and the remedy."""
     wanted = resources_request(recipe)
-    cores, gpus = wanted["tasks_per_node"] * wanted["cpus_per_task"], wanted["gpus_per_node"]
-    limits = profile.limits
-    have = profile.gpu.per_node if profile.gpu else 0
-    memory_mb, node_mb = wanted["memory_gb"] * 1024, profile.memory_mb_per_node
-    checks: list[tuple[str, bool, str]] = [
-        ("gpus_per_node", gpus > have and profile.scheduler == "slurm", f"{gpus}, but {{}} has {have} GPUs a node"),
-        ("nodes", profile.scheduler == "local" and wanted["nodes"] > 1, f"{wanted['nodes']}, but {{}} is one machine"),
-        (
-            "nodes",
-            bool(limits.nodes and wanted["nodes"] > limits.nodes),
-            f"{wanted['nodes']}, {{}} allows {limits.nodes}",
-        ),
-        (
-            "walltime",
-            bool(limits.walltime and wanted["walltime_s"] > limits.walltime),
-            f"{format_duration(wanted['walltime_s'])}, {{}} allows {format_duration(limits.walltime or 0)}",
-        ),
-        (
-            "cpus_per_task",
-            bool(profile.cpus_per_node and cores > profile.cpus_per_node),
-            f"{cores} cores a node in all, {{}} has {profile.cpus_per_node}",
-        ),
-        ("memory_gb", bool(node_mb and memory_mb > node_mb), f"{memory_mb:.0f} MB a node, {{}} has {node_mb}"),
-    ]
-    found = [
-        folder.problem(
-            ("resources", name), f"{text.format(f'profile {profile.name}')}; lower it or choose another profile"
-        )
-        for name, wrong, text in checks
-        if wrong
-    ]
+    checks = [*node_misfits(wanted, profile), *queue_misfits(wanted, profile)]
+    found = [folder.problem(("resources", name), text) for name, text in checks]
     if profile.account_required and not profile.account:
         text = f"profile {profile.name} needs an account; pass --account NAME"
         found.append(Problem(profile.name, None, "account", text))
+    if profile.qos_required and not profile.qos:
+        known = ", ".join(queue.qos for queue in profile.queues if queue.qos) or "sacctmgr show qos lists them"
+        text = f"profile {profile.name} needs a qos ({known}); set qos in a copy of the profile"
+        found.append(Problem(profile.name, None, "qos", text))
     return found
+
+
+def node_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple[str, str]]:
+    """Field and sentence for each thing that a node does not have."""
+    cores, gpus = wanted["tasks_per_node"] * wanted["cpus_per_task"], wanted["gpus_per_node"]
+    have = profile.gpu.per_node if profile.gpu else 0
+    memory_mb, node_mb = wanted["memory_gb"] * 1024, profile.memory_mb_per_node
+    remedy = "lower it or choose another profile"
+    if profile.scheduler == "slurm" and have is not None and gpus > have:
+        yield "gpus_per_node", f"{gpus}, but profile {profile.name} has {have} GPUs a node; {remedy}"
+    if profile.scheduler == "local" and wanted["nodes"] > 1:
+        yield "nodes", f"{wanted['nodes']}, but profile {profile.name} is one machine; {remedy}"
+    if profile.cpus_per_node and cores > profile.cpus_per_node:
+        text = f"{cores} cores a node in all, profile {profile.name} has {profile.cpus_per_node}; {remedy}"
+        yield "cpus_per_task", text
+    if node_mb and memory_mb > node_mb:
+        yield "memory_gb", f"{memory_mb:.0f} MB a node, profile {profile.name} has {node_mb}; {remedy}"
+
+
+def queue_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple[str, str]]:
+    """Field and sentence for each limit of the queue that the request passes, with the queues that would take it."""
+    queue, nodes, walltime_s = profile.queue, wanted["nodes"], wanted["walltime_s"]
+    cores = nodes * wanted["tasks_per_node"] * wanted["cpus_per_task"]
+    others = [
+        other.describe(profile.partition)
+        for other in profile.queues
+        if other is not queue and other.takes(nodes=nodes, cores=cores, walltime_s=walltime_s)
+    ]
+    offer = f"; {' or '.join(others)} takes it: name it in a copy of the profile" if others else ""
+    remedy = f"{offer}; else lower it" if offer else "; lower it or choose another profile"
+    allows = f"profile {profile.name} with qos {profile.qos}" if profile.qos else f"profile {profile.name}"
+    if queue.nodes_max and nodes > queue.nodes_max:
+        yield "nodes", f"{nodes}, {allows} allows {queue.nodes_max}{remedy}"
+    if queue.nodes_min and nodes < queue.nodes_min:
+        yield "nodes", f"{nodes}, {allows} wants {queue.nodes_min} or more{offer or '; raise it'}"
+    if queue.cores_max and cores > queue.cores_max:
+        yield "cpus_per_task", f"{cores} cores in all, {allows} allows {queue.cores_max}{remedy}"
+    if queue.walltime and walltime_s > queue.walltime:
+        text = f"{format_duration(walltime_s)}, {allows} allows {format_duration(queue.walltime)}{remedy}"
+        yield "walltime", text
 
 
 def lacks_training(profile: Mapping[str, Any]) -> bool:
@@ -92,11 +107,9 @@ def cost_of(resources: Mapping[str, Any], profile: Profile) -> Cost:
     hours = resources["walltime_s"] / 3600
     cores = resources["tasks_per_node"] * resources["cpus_per_task"] * resources["nodes"]
     gpus = resources["gpus_per_node"] * resources["nodes"]
-    memory_gb = resources["memory_gb"] * resources["nodes"]
     billing, gpu = profile.billing, profile.gpu
-    units = None
-    if billing:
-        units = hours * max(billing.per_core * cores, billing.per_gpu * gpus, billing.per_gb * memory_gb)
+    charge = profile.charge_per_hour(resources)
+    units = None if charge is None else hours * charge
     watts = None
     if profile.cpu_watts_per_core is not None and (not gpus or (gpu and gpu.watts)):
         watts = cores * profile.cpu_watts_per_core + gpus * (gpu.watts or 0 if gpu else 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from forgia import contract, digest, document, fit
+from forgia import contract, digest, document, fit, lint
 from forgia.document import CoreLoader, Document
-from forgia.errors import Problem, UserError, nearest
+from forgia.errors import Problem, nearest
 from forgia.paths import HomePaths
 from forgia.profile import Profile, resolved
 from forgia.recipe import Recipe, RecipeFolder
@@ -94,6 +95,7 @@ def resolve(
         cost=fit.cost_of(fit.resources_request(recipe), profile),
         warnings=(
             *contract.range_warnings(binding, datasets),
+            *cluster_warnings(recipe, profile, home),
             *([fit.NO_TRAINING] if fit.lacks_training(resolved(profile)) else ()),
         ),
     )
@@ -112,7 +114,11 @@ def overridden(folder: RecipeFolder, choice: Choice) -> tuple[Recipe, dict[str, 
     origins = {**dict.fromkeys(written_fields(folder), "recipe"), **{f"params.{name}": "recipe" for name in params}}
     problems: list[Problem] = []
     changes = [("recipe test", key, item) for key, item in folder.recipe.test.items() if choice.test]
-    changes += [("flag", *split_flag(text)) for text in choice.sets]
+    for text in choice.sets:
+        try:
+            changes.append(("flag", *split_flag(text)))
+        except ValueError as error:
+            problems.append(Problem("--set", None, text, str(error)))
     for origin, key, item in changes:
         path = key if "." in key or key not in params else f"params.{key}"
         section, _, name = path.partition(".")
@@ -146,14 +152,14 @@ def written_fields(folder: RecipeFolder) -> Iterable[str]:
 
 
 def split_flag(text: str) -> tuple[str, Any]:
-    """``train.epochs=5`` as a name and a YAML value. Raises: UserError — no ``=``."""
+    """``train.epochs=5`` as a name and a YAML value. Raises: ValueError — no ``=``, or not YAML."""
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise UserError(f"--set {text}: write it as field=value, such as train.epochs=5")
+        raise ValueError("write it as field=value, such as train.epochs=5")
     try:
         return key.strip(), yaml.load(value, Loader=CoreLoader)  # noqa: S506 — SafeLoader
     except yaml.YAMLError as error:
-        raise UserError(f"--set {text}: the value is not YAML") from error
+        raise ValueError("the value is not YAML") from error
 
 
 def put(value: dict[str, Any], path: Sequence[str], item: Any) -> None:
@@ -176,6 +182,22 @@ def unknown_field(key: str, recipe: Recipe) -> str:
         f"cannot be set; did you mean {close[0]}?"
         if close
         else f"cannot be set; parameters: {', '.join(recipe.params)}"
+    )
+
+
+def cluster_warnings(recipe: Recipe, profile: Profile, home: HomePaths) -> list[str]:
+    """What had better be asked otherwise of this cluster, from this machine."""
+    try:
+        torch = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = None
+    return lint.warnings(
+        fit.resources_request(recipe),
+        profile,
+        home=home.root,
+        variables=os.environ,
+        machine=platform.machine(),
+        torch=torch,
     )
 
 

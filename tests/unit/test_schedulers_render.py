@@ -18,26 +18,47 @@ from forgia.schedulers import open_scheduler, slurm_script
 
 GOLDEN = Path(__file__).parent / "golden"
 HOME = HomePaths(Path("/home/anna/.forgia"))
+PYTHON = {"python": "/opt/forgia/bin/python"}
 RESOURCES = {
-    "slurm-local": {"nodes": 1, "tasks_per_node": 2, "gpus_per_node": 0, "cpus_per_task": 1, "memory_gb": 4},
-    "leonardo-booster": {"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4, "cpus_per_task": 8, "memory_gb": 480},
+    "generic-slurm": {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 1, "cpus_per_task": 4, "memory_gb": 16},
+    "it4lia": {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 1, "cpus_per_task": 8, "memory_gb": 64},
+    "jupiter": {"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4, "cpus_per_task": 72, "memory_gb": 400},
+    "juwels-booster": {"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4, "cpus_per_task": 12, "memory_gb": 400},
+    "karolina": {"nodes": 2, "tasks_per_node": 2, "gpus_per_node": 2, "cpus_per_task": 16, "memory_gb": 200},
     "laptop": {"nodes": 1, "tasks_per_node": 2, "gpus_per_node": 0, "cpus_per_task": 1, "memory_gb": 4},
+    "leonardo-booster": {"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4, "cpus_per_task": 8, "memory_gb": 480},
+    "leonardo-dcgp": {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 0, "cpus_per_task": 112, "memory_gb": 400},
+    "leonardo-lisa": {"nodes": 1, "tasks_per_node": 8, "gpus_per_node": 8, "cpus_per_task": 8, "memory_gb": 400},
+    "leonardo-serial": {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 0, "cpus_per_task": 4, "memory_gb": 30},
+    "lumi-g": {"nodes": 1, "tasks_per_node": 2, "gpus_per_node": 2, "cpus_per_task": 8, "memory_gb": 120},
+    "marenostrum5-acc": {"nodes": 1, "tasks_per_node": 2, "gpus_per_node": 2, "cpus_per_task": 20, "memory_gb": 200},
+    "meluxina": {"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4, "cpus_per_task": 8, "memory_gb": 400},
+    "slurm-local": {"nodes": 1, "tasks_per_node": 2, "gpus_per_node": 2, "cpus_per_task": 1, "memory_gb": 4},
 }
+"""On GPUs wherever a cluster has them."""
 CHOSEN = {
-    "slurm-local": {"python": "/opt/forgia/bin/python"},
+    "jupiter": {"account": "industry1"},
+    "juwels-booster": {"account": "industry1"},
+    "karolina": {"account": "open-33-7"},
     "leonardo-booster": {
         "account": "AIFAC_P02_001",
         "python": "/leonardo_work/AIFAC_P02_001/env/bin/python",
         "modules": ["cuda/12.6"],
     },
-    "laptop": {"python": "/opt/forgia/bin/python"},
+    "leonardo-dcgp": {"account": "IscrC_MILL"},
+    "lumi-g": {"account": "project_465000001"},
+    "marenostrum5-acc": {"account": "ehpc101"},
+    "meluxina": {"account": "p200301"},
 }
 """What a user adds to the shipped profile."""
 
 
 def request_for(name: str, repository: Path) -> dict[str, Any]:
     shipped = profiles.load(repository / "cluster-profiles" / f"{name}.yaml").model_dump(mode="json")
-    return {"profile": {**shipped, **CHOSEN[name]}, "resources": {**RESOURCES[name], "walltime_s": 5400}}
+    return {
+        "profile": {**shipped, **PYTHON, **CHOSEN.get(name, {})},
+        "resources": {**RESOURCES[name], "walltime_s": 5400},
+    }
 
 
 @pytest.mark.parametrize("name", sorted(RESOURCES))
@@ -51,6 +72,18 @@ def test_the_script_of_a_shipped_profile_is_the_golden_one(
     if request.config.getoption("--update-golden", default=False):
         place.write_text(text)
     assert text == place.read_text(), "rendered text changed; if that is meant: pytest --update-golden"
+
+
+def test_every_shipped_profile_has_a_golden_script(repository: Path) -> None:
+    shipped = {path.stem for path in (repository / "cluster-profiles").glob("*.yaml")}
+    assert shipped == set(RESOURCES)
+    assert shipped == {path.stem for path in GOLDEN.iterdir() if path.suffix in (".sh", ".sbatch")}
+
+
+def test_memory_is_not_asked_for_where_it_follows_the_cores() -> None:
+    plain, following = minimal(), minimal(memory_follows_cores=True)
+    assert flags_of(slurm_script.render(plain, HOME.run("r"), attempt=1))["mem"] == "1024M"
+    assert "mem" not in flags_of(slurm_script.render(following, HOME.run("r"), attempt=1))
 
 
 def minimal(**profile: Any) -> dict[str, Any]:

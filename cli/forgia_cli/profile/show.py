@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from forgia_cli.app import App, json_option
+from forgia_cli.app import App, json_option, shown
 
 
 @click.command()
@@ -17,12 +17,11 @@ def show(app: App, *, name: str | None, as_json: bool) -> None:
     \b
     forgia profile show leonardo-booster
     """
+    from forgia.probe import readable
     from forgia_cli.planning import flat
 
-    found = app.client.open_profile(name).model_dump(mode="json")
+    found = app.client.open_profile(name)
     if as_json:
-        app.show_json({"profile": found})
+        app.show_json({"profile": found.model_dump(mode="json")})
     else:
-        app.table(
-            ("field", "value"), [(key, "–" if value in (None, [], {}) else str(value)) for key, value in flat(found)]
-        )
+        app.table(("field", "value"), [(key, shown(value)) for key, value in flat(readable(found))])

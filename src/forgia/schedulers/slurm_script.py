@@ -14,6 +14,8 @@ from forgia.schedulers.payload import MORE_WANTED, TASK_FILE
 
 COMMENT = "forgia:"
 """Before the job's name in its comment: how a job is known as ours."""
+ATTEMPT_SIGN = "@"
+"""Between a run's name and the attempt's number; in no run's name."""
 MOST_REQUEUES = 100
 """A job that goes round more often than this makes no progress."""
 FLAG = re.compile(r"^[a-z][a-z0-9-]*$")
@@ -55,7 +57,7 @@ def render(request: Mapping[str, Any], paths: RunPaths, *, attempt: int) -> str:
 
 def job_name(run_id: str, attempt: int) -> str:
     """How an attempt's job is called: by its run, with ``@2``, ``@3`` … for those after the first."""
-    return run_id if attempt == 1 else f"{run_id}@{attempt}"
+    return run_id if attempt == 1 else f"{run_id}{ATTEMPT_SIGN}{attempt}"
 
 
 def sbatch_flags(request: Mapping[str, Any], paths: RunPaths, *, attempt: int) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def sbatch_flags(request: Mapping[str, Any], paths: RunPaths, *, attempt: int) -
         "nodes": wanted["nodes"],
         "ntasks-per-node": wanted["tasks_per_node"],
         "cpus-per-task": wanted["cpus_per_task"],
-        "mem": f"{math.ceil(wanted['memory_gb'] * 1024)}M" if wanted.get("memory_gb") else None,
+        "mem": memory(profile, wanted),
         **gpu_flag(profile.get("gpu") or {}, wanted),
         "time": f"{minutes // 60:02d}:{minutes % 60:02d}:00",
         "signal": f"USR2@{signal_lead_s(profile, minutes)}",
@@ -84,6 +86,13 @@ def sbatch_flags(request: Mapping[str, Any], paths: RunPaths, *, attempt: int) -
         **(profile.get("extra_sbatch") or {}),
     }
     return {name: value for name, value in flags.items() if value not in (None, False, "")}
+
+
+def memory(profile: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """For each node; None where it comes with the cores."""
+    if profile.get("memory_follows_cores") or not wanted.get("memory_gb"):
+        return None
+    return f"{math.ceil(wanted['memory_gb'] * 1024)}M"
 
 
 def gpu_flag(gpu: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
@@ -138,6 +147,7 @@ def body(profile: Mapping[str, Any], *, attempt: int) -> list[str]:
         script.attempt_export(f"$(({attempt} + ${{SLURM_RESTART_COUNT:-0}}))"),
         'logs="attempts/$FORGIA_ATTEMPT"',
         'mkdir -p "$logs"',
+        *script.claim_lines("$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"),
         # The pickle was written before the submission: the job does not depend on its submitter living on.
         f'ln -sfn {TASK_FILE} "submission/${{SLURM_JOB_ID}}_submitted.pkl"',
         "export SUBMITIT_EXECUTOR=slurm SLURM_EXPORT_ENV=ALL",
