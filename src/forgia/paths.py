@@ -14,6 +14,9 @@ NAME = re.compile(r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$")
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md (pull)
 """
 
+CLAIM = "claim"
+"""In an attempt's folder: a link whose target names the job that has the attempt. Batch scripts make it too."""
+
 
 def checked_name(kind: str, name: str) -> str:
     """The name itself. Raises: UserError — it could leave its folder or an OCI registry would refuse it."""
@@ -178,6 +181,10 @@ class RunPaths:
     def attempt(self, number: int) -> Path:
         """Logs of one attempt."""
         return self.attempts / str(number)
+
+    def claim(self, attempt: int) -> Path:
+        """Which job has an attempt: whoever made this link first."""
+        return self.attempt(attempt) / CLAIM
 
     def stdout(self, attempt: int, rank: int) -> Path:
         """What a rank printed."""

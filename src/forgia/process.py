@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,14 @@ class Completed:
 
 
 def run(
-    argv: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
+    folder: Path | None = None,
 ) -> Completed:
-    """Run a program to its end; ``environment`` is laid over our own.
+    """Run a program to its end; ``environment`` is laid over our own, ``without`` some of its variables.
 
     Raises: ClusterError — the program is not there (final) or did not answer in time (transient).
     """
@@ -35,7 +40,7 @@ def run(
             text=True,
             errors="replace",
             timeout=timeout_s,
-            env={**os.environ, **(environment or {})},
+            env={**{key: os.environ[key] for key in os.environ if key not in without}, **(environment or {})},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             check=False,

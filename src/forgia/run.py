@@ -5,6 +5,7 @@ The journal is the truth about a run. Submitter and job append to it, a line a f
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 from forgia.errors import NotFound
 from forgia.paths import HomePaths, RunPaths
-from forgia.store import append_line, read_lines
+from forgia.store import append_line, private_directory, read_lines, sync_directory
 
 
 class State(enum.StrEnum):
@@ -168,6 +169,42 @@ def _advance(status: RunStatus, state: State, line: dict[str, Any]) -> RunStatus
     if "reason" not in facts:
         facts["reason"] = ""
     return replace(status, state=state, **facts)
+
+
+NOBODY = "nobody"
+"""Holder of an attempt that was given up before a job had begun it."""
+
+
+def claim(paths: RunPaths, attempt: int, *, job_id: str, restart: int = 0) -> bool:
+    """Take an attempt for a job, once: whoever comes second must do nothing.
+
+    A job that its scheduler starts again, as after a crash of the controller, may take its own attempt again.
+    """
+    _take(paths, attempt, f"job-{job_id}.{restart}")
+    return holder_of(paths, attempt) == job_id
+
+
+def bar(paths: RunPaths, attempt: int) -> bool:
+    """Keep every job from beginning this attempt, however late a scheduler starts one; False: one has begun it."""
+    _take(paths, attempt, NOBODY)
+    return holder_of(paths, attempt) == NOBODY
+
+
+def holder_of(paths: RunPaths, attempt: int) -> str:
+    """Id of the job that has begun an attempt, or ``NOBODY``; empty while it is free."""
+    try:
+        holder = paths.claim(attempt).readlink().name  # a link is made with its target or not at all
+    except FileNotFoundError:
+        return ""
+    return holder.removeprefix("job-").rpartition(".")[0] or holder
+
+
+def _take(paths: RunPaths, attempt: int, holder: str) -> None:
+    folder = private_directory(paths.attempt(attempt))
+    (folder / holder).touch(mode=0o600)  # so that the link leads somewhere
+    with contextlib.suppress(FileExistsError):
+        paths.claim(attempt).symlink_to(holder)
+    sync_directory(folder)
 
 
 def now() -> str:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from forgia import store
 from forgia.errors import ClusterError
 from forgia.paths import HomePaths, RunPaths
-from forgia.run import Journal, RunStatus, State, statuses
+from forgia.run import NOBODY, Journal, RunStatus, State, bar, holder_of, statuses
 from forgia.schedulers.protocol import JobState, JobView, Scheduler
 
 SUBMISSION_DEADLINE = timedelta(seconds=90)
-"""After this, an intent that no scheduler knows was never accepted; sbatch itself gives up after its message time-out,
-and a controller that accepted late is asked again before anything is sent twice."""
+"""After this, an intent that no scheduler knows is given up. Its attempt is barred first: should a controller accept it
+after all, as a frozen one does when it thaws, the job ends before it begins."""
 ABSENCE_DEADLINE = timedelta(minutes=10)
-"""How long a job may be unknown to its scheduler, and silent, before the run counts as lost."""
+"""How long a job may be unknown to its scheduler, and silent, before the run counts as lost; begins with the first
+answer that does not know it."""
 
 ASKED_ABOUT = (State.SUBMITTING, State.PENDING, State.RUNNING, State.CHECKPOINTED, State.LOST)
 """States in which a scheduler may know more than the journal; a checkpointed job may be back in the queue."""
@@ -42,8 +43,9 @@ class Overview:
 def overview(home: HomePaths, schedulers: Schedulers, *, only: Sequence[str] | None = None) -> Overview:
     """Where runs stand; at most two calls to each scheduler, and none when nothing is open."""
     found = [status for status in statuses(home) if only is None or status.run_id in only]
-    asked, complaints = ask(home, schedulers, [status for status in found if is_open(status)])
-    return Overview(statuses=tuple(asked.get(status.run_id, status) for status in found), unanswered=tuple(complaints))
+    answers = ask(home, schedulers, [status for status in found if is_open(status)])
+    shown = tuple(answers.statuses.get(status.run_id, status) for status in found)
+    return Overview(statuses=shown, unanswered=tuple(answers.complaints))
 
 
 def refresh(home: HomePaths, run_id: str, schedulers: Schedulers) -> RunStatus:
@@ -51,10 +53,10 @@ def refresh(home: HomePaths, run_id: str, schedulers: Schedulers) -> RunStatus:
     status = Journal(home.run(run_id)).status()
     if not is_open(status):
         return status
-    asked, complaints = ask(home, schedulers, [status])
-    if complaints:
-        raise ClusterError(complaints[0], transient=True, hint=f"last known state of {run_id}: {status.state}")
-    return asked.get(run_id, status)
+    answers = ask(home, schedulers, [status])
+    if answers.complaints:
+        raise ClusterError(answers.complaints[0], transient=True, hint=f"last known state of {run_id}: {status.state}")
+    return answers.statuses.get(run_id, status)
 
 
 def is_open(status: RunStatus) -> bool:
@@ -62,45 +64,116 @@ def is_open(status: RunStatus) -> bool:
     return status.state in ASKED_ABOUT and bool(status.scheduler)
 
 
-def ask(home: HomePaths, schedulers: Schedulers, runs: Iterable[RunStatus]) -> tuple[dict[str, RunStatus], list[str]]:
+@dataclass(slots=True)
+class Answers:
+    """What schedulers said of open runs."""
+
+    statuses: dict[str, RunStatus] = field(default_factory=dict)
+    """By run; one whose scheduler could not tell is missing."""
+    complaints: list[str] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+    """Runs whose job the scheduler knows to be theirs, so that it can be spoken to by its id."""
+
+
+def ask(home: HomePaths, schedulers: Schedulers, runs: Iterable[RunStatus]) -> Answers:
     """Ask each scheduler once about all of its open runs, and write down what their journals did not know."""
     by_scheduler: dict[str, list[RunStatus]] = {}
     for status in runs:
         by_scheduler.setdefault(status.scheduler, []).append(status)
-    answers: dict[str, RunStatus] = {}
-    complaints = []
+    answers = Answers()
     for name, mine in by_scheduler.items():
+        untold = set()
         try:
-            scheduler = schedulers(name)
-            orphans = [status.run_id for status in mine if not status.job_id]
-            numbers = {status.run_id: status.attempt for status in mine}
-            adopted = scheduler.find(orphans, attempts=numbers) if orphans else {}
-            job_ids = [status.job_id or adopted.get(status.run_id, "") for status in mine]
-            views = scheduler.states([job_id for job_id in job_ids if job_id])
+            told = inquire(schedulers(name), mine)
+            for status, (job_id, view) in zip(mine, told, strict=True):
+                if view is not None and is_untold(view):
+                    untold.add(view.reason)
+                    continue
+                answers.statuses[status.run_id] = reconcile(home.run(status.run_id), status, job_id, view)
+                if not is_unknown(view):
+                    answers.known.add(status.run_id)
         except ClusterError as error:
-            complaints.append(f"scheduler {name} did not answer: {error.message}")
-            continue
-        for status, job_id in zip(mine, job_ids, strict=True):
-            answers[status.run_id] = reconcile(home.run(status.run_id), job_id, views.get(job_id))
-    return answers, complaints
+            untold.add(error.message)
+        answers.complaints += [f"scheduler {name} did not answer: {reason}" for reason in sorted(untold)]
+    return answers
 
 
-def reconcile(paths: RunPaths, job_id: str, view: JobView | None) -> RunStatus:
-    """Lay a scheduler's answer beside the journal, which is read again since the job may have spoken meanwhile."""
+def inquire(scheduler: Scheduler, mine: Sequence[RunStatus]) -> list[tuple[str, JobView | None]]:
+    """Job id and view of each run: for those without an id the job that their attempt's submission became, if any.
+
+    Raises: ClusterError — the scheduler could not be asked.
+    """
+    orphans = [status.run_id for status in mine if not status.job_id or status.state is State.SUBMITTING]
+    numbers = {status.run_id: status.attempt for status in mine}
+    adopted = scheduler.find(orphans, attempts=numbers) if orphans else {}
+    job_ids = [adopted.get(s.run_id, "") if s.run_id in orphans else s.job_id or "" for s in mine]
+    views = scheduler.states([job_id for job_id in job_ids if job_id])
+    pairs = zip(mine, job_ids, strict=True)
+    return [(job_id, of_run(views.get(job_id), status.run_id)) for status, job_id in pairs]
+
+
+def of_run(view: JobView | None, run_id: str) -> JobView | None:
+    """The view, unless the job of that id is another run's by now."""
+    return view if view is not None and view.run_id in ("", run_id) else None
+
+
+def is_unknown(view: JobView | None) -> bool:
+    """The scheduler has no job of this id; one in a state whose word is new to us is a job all the same."""
+    return view is None or (view.state is JobState.UNKNOWN and not view.word)
+
+
+def is_untold(view: JobView) -> bool:
+    """The scheduler could not say, which is no answer."""
+    return is_unknown(view) and bool(view.reason)
+
+
+def reconcile(paths: RunPaths, seen: RunStatus, job_id: str, view: JobView | None) -> RunStatus:
+    """Lay a scheduler's answer beside the journal, which is read again since the job may have spoken meanwhile.
+
+    An answer about ``seen`` says nothing where another command has moved the run since to another attempt or job.
+    """
     journal = Journal(paths)
     with store.locked(paths.lock):
         status = journal.status()
-        if status.state is State.SUBMITTING:
+        was_intent = seen.state is State.SUBMITTING
+        if status.attempt != seen.attempt or (status.state is State.SUBMITTING) is not was_intent:
+            return status
+        if was_intent:
             adopt(journal, status, job_id)
         elif status.state is State.CHECKPOINTED:
             return stopped(journal, status, view)
+        elif (holder := holder_of(paths, status.attempt)) not in ("", NOBODY, status.job_id) and is_open(status):
+            journal.record(State.PENDING, by="submitter", attempt=status.attempt, job_id=holder, adopted=True)
+        elif status.state is State.LOST:
+            return found_again(status, view)
         elif view is not None and view.state is JobState.ENDED and not status.state.is_final:
             record = State.CANCELLED if view.word.startswith("CANCELLED") else State.FAILED
             journal.record(record, by="submitter", attempt=status.attempt, reason=ended_without_a_word(view))
-        elif is_missing(view, status) and age_of(paths) > ABSENCE_DEADLINE:
-            reason = f"job {job_id} is unknown to its scheduler and the job wrote nothing for {ABSENCE_DEADLINE}"
-            journal.record(State.LOST, by="submitter", attempt=status.attempt, reason=reason)
+        else:
+            weigh_absence(journal, status, view)
         return journal.status()
+
+
+def found_again(status: RunStatus, view: JobView | None) -> RunStatus:
+    """A run that counts as lost, unless its scheduler knows the job after all."""
+    if view is not None and view.state in (JobState.PENDING, JobState.RUNNING):
+        return replace(status, state=State(view.state.value), reason="", ended="")
+    return status
+
+
+def weigh_absence(journal: Journal, status: RunStatus, view: JobView | None) -> None:
+    """Two answers that do not know the job, the deadline apart and with silence between them, make a lost run."""
+    last = (journal.read() or [{}])[-1]
+    is_absent = is_unknown(view) and status.state in (State.PENDING, State.RUNNING)
+    if is_absent and not last.get("absent"):
+        text = f"job {status.job_id} is unknown to its scheduler"
+        journal.note(text, by="submitter", attempt=status.attempt, absent=True)
+    elif is_absent and age_of(journal.paths) > ABSENCE_DEADLINE:
+        reason = f"job {status.job_id} is unknown to its scheduler and the job wrote nothing for {ABSENCE_DEADLINE}"
+        journal.record(State.LOST, by="submitter", attempt=status.attempt, reason=reason)
+    elif last.get("absent") and not is_absent:
+        text = f"job {status.job_id} is known to its scheduler again"
+        journal.note(text, by="submitter", attempt=status.attempt)
 
 
 def stopped(journal: Journal, status: RunStatus, view: JobView | None) -> RunStatus:
@@ -113,16 +186,13 @@ def stopped(journal: Journal, status: RunStatus, view: JobView | None) -> RunSta
     return status
 
 
-def is_missing(view: JobView | None, status: RunStatus) -> bool:
-    """The journal says that the job is under way, and its scheduler knows nothing of it."""
-    return (view is None or view.state is JobState.UNKNOWN) and status.state in (State.PENDING, State.RUNNING)
-
-
 def adopt(journal: Journal, status: RunStatus, job_id: str) -> None:
-    """Settle a submission whose answer was lost: it has a job, or after the deadline it never had one."""
-    if job_id:
+    """Settle a submission whose answer was lost: it has a job, or after the deadline is kept from having one."""
+    holder = holder_of(journal.paths, status.attempt)
+    job_id = job_id if holder in ("", NOBODY) else holder
+    if job_id and holder != NOBODY:
         journal.record(State.PENDING, by="submitter", attempt=status.attempt, job_id=job_id, adopted=True)
-    elif datetime.now(UTC) - parse_time(status.submitted) > SUBMISSION_DEADLINE:
+    elif datetime.now(UTC) - parse_time(status.submitted) > SUBMISSION_DEADLINE and bar(journal.paths, status.attempt):
         reason = "the submission never reached the scheduler; nothing was started"
         journal.record(State.FAILED, by="submitter", attempt=status.attempt, reason=reason)
 
@@ -149,24 +219,30 @@ def cancel(home: HomePaths, schedulers: Schedulers, ids: Sequence[str]) -> list[
     Raises: ClusterError — a scheduler did not answer; the runs of the others are cancelled.
     """
     found = {run_id: Journal(home.run(run_id)).status() for run_id in ids}
-    asked, complaints = ask(home, schedulers, [status for status in found.values() if is_open(status)])
-    found.update(asked)
+    answers = ask(home, schedulers, [status for status in found.values() if is_open(status)])
     by_scheduler: dict[str, list[RunStatus]] = {}
     for status in found.values():
-        if not status.state.is_final:
-            by_scheduler.setdefault(status.scheduler, []).append(status)
+        told = answers.statuses.get(status.run_id, status)
+        is_told = status.run_id in answers.statuses or not is_open(status)
+        if is_told and not told.state.is_final:
+            by_scheduler.setdefault(told.scheduler, []).append(told)
     for name, mine in by_scheduler.items():
-        job_ids = [status.job_id for status in mine if status.job_id]
+        job_ids = [status.job_id for status in mine if status.job_id and status.run_id in answers.known]
         if name and job_ids:
             schedulers(name).cancel(job_ids)
         for status in mine:
-            reason = f"cancelled by {getpass.getuser()}"
-            Journal(home.run(status.run_id)).record(
-                State.CANCELLED, by="submitter", attempt=status.attempt, reason=reason
-            )
-    if complaints:
-        raise ClusterError("; ".join(complaints), transient=True, hint="forgia job cancel again in a moment")
+            call_off(home.run(status.run_id), status.attempt)
+    if answers.complaints:
+        message = "; ".join(answers.complaints)
+        raise ClusterError(message, transient=True, hint="forgia job cancel again in a moment")
     return [Journal(home.run(run_id)).status() for run_id in ids]
+
+
+def call_off(paths: RunPaths, attempt: int) -> None:
+    """Write down that a person ended the run; a job that its scheduler starts all the same ends before it begins."""
+    bar(paths, attempt)
+    reason = f"cancelled by {getpass.getuser()}"
+    Journal(paths).record(State.CANCELLED, by="submitter", attempt=attempt, reason=reason)
 
 
 def wait(
@@ -180,8 +256,7 @@ def wait(
     while True:
         status = journal.status()
         if is_open(status) and (status.state is State.CHECKPOINTED or turn % ask_every == ask_every - 1):
-            answers, _ = ask(home, schedulers, [status])
-            status = answers.get(run_id, status)
+            status = ask(home, schedulers, [status]).statuses.get(run_id, status)
         yield status
         if status.state.is_final or status.state is State.CHECKPOINTED:
             return

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forgia import digest, status, store
-from forgia.errors import ClusterError, UserError
+from forgia.errors import ClusterError, ForgiaError, UserError
 from forgia.paths import HomePaths, RunPaths
 from forgia.plan import Plan
-from forgia.run import Journal, RunStatus, State, unsettle
+from forgia.run import Journal, RunStatus, State, bar, unsettle
 from forgia.status import Schedulers
 
 
@@ -115,12 +115,15 @@ def attempt(home: HomePaths, run_id: str, schedulers: Schedulers, *, seen: RunSt
         number = before.attempt if before.state is State.PLANNED else before.attempt + 1
         if before.state.is_final:
             unsettle(home, run_id)
+        if number > before.attempt:
+            bar(paths, before.attempt)  # what its scheduler may still hold of it must not begin now
         profile = request["profile"]["name"]
         journal.record(State.SUBMITTING, by="submitter", attempt=number, scheduler=scheduler.name, profile=profile)
         try:
             job_id = scheduler.submit(request, paths, attempt=number)
-        except ClusterError as error:
-            if not error.transient:
+        except ForgiaError as error:
+            is_refusal = not (isinstance(error, ClusterError) and error.transient)
+            if is_refusal and bar(paths, number):  # barred: should the words mislead, the job ends before it begins
                 reason = f"the scheduler refused it: {error.message}"
                 journal.record(State.FAILED, by="submitter", attempt=number, reason=reason)
             raise

@@ -121,8 +121,8 @@ class FakeScheduler:
     def _take(self, run_id: str, attempt: int) -> str:
         def add(jobs: dict[str, dict[str, Any]]) -> str:
             job_id = str(max((int(known) for known in jobs), default=FIRST_JOB_ID - 1) + 1)
-            fields = asdict(JobView(job_id=job_id, state=JobState.PENDING, word="PENDING"))
-            jobs[job_id] = {"run_id": run_id, "attempt": attempt, **fields}
+            fields = asdict(JobView(job_id=job_id, state=JobState.PENDING, word="PENDING", run_id=run_id))
+            jobs[job_id] = {"attempt": attempt, **fields}
             return job_id
 
         return str(self._change(add))
@@ -133,5 +133,5 @@ class FakeScheduler:
 
 def view(job_id: str, job: Mapping[str, Any]) -> JobView:
     """A job of the file as a scheduler's answer; unknown where there is none."""
-    fields = {key: value for key, value in job.items() if key not in ("run_id", "attempt", "job_id", "state")}
+    fields = {key: value for key, value in job.items() if key not in ("attempt", "job_id", "state")}
     return JobView(job_id=job_id, state=JobState(job.get("state", JobState.UNKNOWN)), **fields)

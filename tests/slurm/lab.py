@@ -197,14 +197,21 @@ class SlurmLab:
         self._spawn("mariadbd", [self._program("mariadbd"), *common, f"--socket={sock}", *tuning])
         ping = [self._program("mariadb"), "--no-defaults", f"--socket={sock}", "-u", user, "-e", "select 1"]
         wait_for(lambda: self._answers(*ping), 60, "mariadbd")
-        self._spawn("slurmdbd", [self._program("slurmdbd"), "-D"], MYSQL_UNIX_PORT=str(sock))
-        wait_for(lambda: port_is_open(self.layout.port + 1), 60, "slurmdbd")
+        self._start_account_keeper()
         self.run("sacctmgr", "-iQ", stdin=config.accounts(self.layout), timeout_s=60)
 
-    def _start_cluster(self) -> None:
+    def _start_account_keeper(self) -> None:
+        sock = str(self.root / "run/mysql.sock")
+        self._spawn("slurmdbd", [self._program("slurmdbd"), "-D"], MYSQL_UNIX_PORT=sock)
+        wait_for(lambda: port_is_open(self.layout.port + 1), 60, "slurmdbd")
+
+    def _start_controller(self) -> None:
         conf = str(self.root / "etc/slurm.conf")
         self._spawn("slurmctld", [str(self.root / "sbin/slurmctld"), "-D", "-f", conf])
         wait_for(lambda: self._answers("scontrol", "ping"), 30, "slurmctld")
+
+    def _start_cluster(self) -> None:
+        self._start_controller()
         for node in self.layout.node_names:
             self._start_node(node)
         wait_for(self._all_nodes_ready, 60, "every node to register")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lab import SlurmLab
+from lab_faults import frozen
 
 from forgia.errors import ClusterError
 from forgia.paths import HomePaths, RunPaths
@@ -153,15 +153,11 @@ def test_a_waiting_job_says_why(scheduler: SlurmScheduler, home: HomePaths) -> N
 def test_a_submission_whose_answer_is_lost_is_found_and_not_repeated(
     scheduler: SlurmScheduler, home: HomePaths, slurm_lab: SlurmLab
 ) -> None:
-    controller = next(pid for name, pid, _ in slurm_lab._started() if name == "slurmctld")
-    os.kill(controller, signal.SIGSTOP)
-    try:
+    with frozen(slurm_lab):
         with pytest.raises(ClusterError) as caught:
             scheduler.submit(request(), run_folder(home))
         with pytest.raises(ClusterError) as silent:
             scheduler.find(["mill-1"])
-    finally:
-        os.kill(controller, signal.SIGCONT)
     assert caught.value.transient
     assert "may have been accepted" in (caught.value.hint or "")
     assert silent.value.transient

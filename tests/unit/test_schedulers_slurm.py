@@ -18,8 +18,8 @@ SQUEUE = """\
 102|RUNNING|None|mill-2|{runs}/mill-2
 103|COMPLETING|None|mill-3|{runs}/mill-3
 104|COMPLETED|None|mill-4|{runs}/mill-4
-105|TIMEOUT|TimeLimit|a|b|/other
-106_7|RUNNING|None|array|/other
+105|TIMEOUT|TimeLimit|mill-5@2|{runs}/mill-5
+106|RUNNING|None|a|b|/other
 107|HOVERING|None|mill-7|{runs}/mill-7
 112|RUNNING|None|mill-12|/another/home/runs/mill-12
 """
@@ -63,13 +63,22 @@ def state_of(scheduler: SlurmScheduler, job_id: str) -> JobView:
 
 
 def test_the_queue_decides_what_lives(scheduler: SlurmScheduler) -> None:
-    states = {job_id: state_of(scheduler, job_id).state for job_id in ("101", "102", "103", "104", "105", "106_7")}
+    states = {job_id: state_of(scheduler, job_id).state for job_id in ("101", "102", "103", "104", "105")}
     assert list(states.values()) == [
         JobState.PENDING,
         *(JobState.RUNNING, JobState.RUNNING),
         *(JobState.ENDED, JobState.ENDED),
-        JobState.RUNNING,
     ]
+
+
+def test_an_id_that_was_given_to_a_job_of_another_name_or_folder_tells_nothing(scheduler: SlurmScheduler) -> None:
+    views = scheduler.states(["101", "105", "106", "109", "112", "113"])
+    assert {job_id: view.run_id for job_id, view in views.items() if view.run_id} == {
+        "101": "mill-1",
+        "105": "mill-5",
+        "109": "mill-9",
+    }
+    assert {views[job_id].state for job_id in ("106", "112", "113")} == {JobState.UNKNOWN}
 
 
 def test_a_word_we_do_not_know_is_no_end(scheduler: SlurmScheduler) -> None:
@@ -171,6 +180,26 @@ def test_an_answer_that_is_no_id_becomes_an_error_with_its_own_words(
     assert words in caught.value.message
     assert caught.value.transient is transient
     assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("answered", "code"), [("", 0), ("Submitted", 0), ("", 1)])
+def test_an_sbatch_that_neither_gives_an_id_nor_complains_may_have_been_heard(
+    scheduler: SlurmScheduler, home: HomePaths, programs: Path, answered: str, code: int
+) -> None:
+    answer(programs, "sbatch", stdout=answered, code=code)
+    with pytest.raises(ClusterError) as caught:
+        submit(scheduler, home)
+    assert caught.value.transient
+
+
+def test_an_sbatch_that_is_killed_may_have_been_heard(
+    scheduler: SlurmScheduler, home: HomePaths, programs: Path
+) -> None:
+    (programs / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: Invalid account' >&2\nkill -9 $$\n")
+    (programs / "sbatch").chmod(0o755)
+    with pytest.raises(ClusterError) as caught:
+        submit(scheduler, home)
+    assert caught.value.transient
 
 
 def test_a_run_folder_that_others_can_write_is_refused(

@@ -17,8 +17,9 @@ from forgia.errors import ClusterError, UserError
 from forgia.fit import Cost
 from forgia.paths import HomePaths
 from forgia.plan import Plan
-from forgia.run import Journal, State, statuses
+from forgia.run import NOBODY, Journal, State, bar, claim, holder_of, statuses
 from forgia.schedulers.protocol import JobState, Scheduler
+from forgia.schedulers.script import claim_lines
 from forgia.testing import FakeScheduler
 
 
@@ -237,6 +238,117 @@ def test_a_job_that_ended_without_a_word_failed_and_one_nobody_knows_is_not_call
     assert status.refresh(home, run_id, lambda _: fake).state is State.LOST
     Journal(home.run(run_id)).record(State.SUCCEEDED, by="job", attempt=1)
     assert status.refresh(home, run_id, lambda _: fake).state is State.SUCCEEDED
+
+
+def test_one_answer_after_a_long_silence_makes_no_run_lost(home: HomePaths, plan: Plan, fake: FakeScheduler) -> None:
+    started = submission.start(home, plan, lambda _: fake)
+    journal = home.run(started.run_id).journal
+    fake.forget(str(started.status.job_id))
+    os.utime(journal, (0, 0))
+    assert status.refresh(home, started.run_id, lambda _: fake).state is State.PENDING
+    fake._change(lambda jobs: jobs.update({str(started.status.job_id): {"state": "pending", "run_id": started.run_id}}))
+    os.utime(journal, (0, 0))
+    assert status.refresh(home, started.run_id, lambda _: fake).state is State.PENDING
+    fake.forget(str(started.status.job_id))
+    os.utime(journal, (0, 0))
+    assert status.refresh(home, started.run_id, lambda _: fake).state is State.PENDING
+    os.utime(journal, (0, 0))
+    assert status.refresh(home, started.run_id, lambda _: fake).state is State.LOST
+
+
+def test_a_lost_run_whose_job_is_known_again_is_not_sent_again(
+    home: HomePaths, plan: Plan, fake: FakeScheduler
+) -> None:
+    started = submission.start(home, plan, lambda _: fake)
+    Journal(home.run(started.run_id)).record(State.LOST, by="submitter", attempt=1, reason="nobody knew it")
+    assert submission.start(home, plan, lambda _: fake).status.state is State.PENDING
+    fake.end(str(started.status.job_id), exit_code=1)
+    assert submission.start(home, plan, lambda _: fake).status.attempt == 2
+
+
+def test_a_client_killed_in_a_later_attempt_is_given_the_job_of_that_attempt(
+    home: HomePaths, plan: Plan, fake: FakeScheduler
+) -> None:
+    first = submission.start(home, plan, lambda _: fake)
+    fake.end(str(first.status.job_id), exit_code=1)
+    fake.fail_next(ClusterError("Socket timed out", transient=True), accepted=True)
+    with pytest.raises(ClusterError):
+        submission.start(home, plan, lambda _: fake)
+    found = submission.start(home, plan, lambda _: fake).status
+    assert (found.state, found.attempt, len(jobs_of(home))) == (State.PENDING, 2, 2)
+    assert found.job_id != first.status.job_id
+
+
+def test_the_job_of_what_looked_like_a_refusal_does_not_begin(home: HomePaths, plan: Plan, fake: FakeScheduler) -> None:
+    fake.fail_next(ClusterError("something new", transient=False), accepted=True)
+    with pytest.raises(ClusterError):
+        submission.start(home, plan, lambda _: fake)
+    (found,) = statuses(home)
+    assert found.state is State.FAILED
+    assert not claim(home.run(found.run_id), 1, job_id="1001")
+
+
+class Eager(FakeScheduler):
+    """Its jobs begin before it has answered."""
+
+    def _take(self, run_id: str, attempt: int) -> str:
+        job_id = super()._take(run_id, attempt)
+        assert claim(self.home.run(run_id), attempt, job_id=job_id)
+        return job_id
+
+
+def test_what_looked_like_a_refusal_of_a_job_that_runs_is_none(home: HomePaths, plan: Plan) -> None:
+    eager = Eager(home=home)
+    eager.fail_next(ClusterError("something new", transient=False), accepted=True)
+    with pytest.raises(ClusterError):
+        submission.start(home, plan, lambda _: eager)
+    found = submission.start(home, plan, lambda _: eager).status
+    assert (found.state, found.attempt, len(jobs_of(home))) == (State.PENDING, 1, 1)
+
+
+def test_of_all_who_want_an_attempt_one_has_it_and_may_take_it_again(home: HomePaths) -> None:
+    paths = home.run("mill-1")
+    assert holder_of(paths, 1) == ""
+    assert claim(paths, 1, job_id="7-123")
+    assert not claim(paths, 1, job_id="8-123")
+    assert not bar(paths, 1)
+    assert claim(paths, 1, job_id="7-123", restart=1)
+    assert holder_of(paths, 1) == "7-123"
+    assert bar(paths, 2)
+    assert bar(paths, 2)
+    assert not claim(paths, 2, job_id="7-123")
+    assert holder_of(paths, 2) == NOBODY
+
+
+def test_a_batch_script_takes_an_attempt_by_the_same_rules(home: HomePaths) -> None:
+    paths = home.run("mill-1")
+    store.private_directory(paths.attempt(1))
+    lines = ["set -e", f"logs={paths.attempt(1)}", *claim_lines("$JOB.${RESTART:-0}"), "echo began"]
+
+    def begins(**environment: str) -> bool:
+        argv, variables = ["bash", "-c", "\n".join(lines)], {"FORGIA_ATTEMPT": "1", "PATH": os.environ["PATH"]}
+        done = subprocess.run(argv, capture_output=True, text=True, env={**variables, **environment}, check=True)
+        return done.stdout == "began\n"
+
+    assert [begins(JOB="7"), begins(JOB="8"), begins(JOB="7", RESTART="1"), begins(JOB="70")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert holder_of(paths, 1) == "7"
+    assert not bar(paths, 1)
+
+
+def test_an_answer_about_an_earlier_attempt_does_not_end_the_next_one(
+    home: HomePaths, plan: Plan, fake: FakeScheduler
+) -> None:
+    started = submission.start(home, plan, lambda _: fake)
+    fake.end(str(started.status.job_id), exit_code=1)
+    (late,) = fake.states([str(started.status.job_id)]).values()
+    assert submission.start(home, plan, lambda _: fake).status.attempt == 2
+    found = status.reconcile(home.run(started.run_id), started.status, late.job_id, late)
+    assert (found.state, found.attempt) == (State.PENDING, 2)
 
 
 def test_a_silent_end_takes_the_schedulers_reason(home: HomePaths, plan: Plan, fake: FakeScheduler) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from submitit.local.local import Controller
 
 from forgia.paths import HomePaths, RunPaths
+from forgia.run import claim
 from forgia.schedulers import local, processes
 from forgia.schedulers.payload import ATTEMPT_VARIABLE, MORE_WANTED, TASK_FILE
 from forgia.schedulers.slurm_script import MOST_REQUEUES
@@ -57,6 +58,9 @@ class RunController(Controller):
         """Attempt after attempt, until one is the last."""
         ending = Ending(word="FAILED", reason="it was sent round too often")
         for _ in range(max_retry):
+            if not claim(self.paths, self.attempt, job_id=self.job_id, restart=self.attempt - self.submitted):
+                ending = Ending(word="COMPLETED", reason=f"attempt {self.attempt} is with another job")
+                break
             self.start_tasks()
             ending = self.watch()
             more = (self.paths.attempt(self.attempt) / MORE_WANTED).exists()
@@ -148,8 +152,12 @@ class RunController(Controller):
     def place(self) -> Path:
         """The record of this job."""
         home = HomePaths(self.paths.root.parent.parent)
-        job_id = f"{self.pid}-{processes.start_mark(int(self.pid))}"
-        return local.record_path(home, local.LocalJob(self.paths.root.name, self.submitted, job_id))
+        return local.record_path(home, local.LocalJob(self.paths.root.name, self.submitted, self.job_id))
+
+    @property
+    def job_id(self) -> str:
+        """Process id and start mark, as its submitter names it."""
+        return f"{self.pid}-{processes.start_mark(int(self.pid))}"
 
     def record(self, ending: Ending) -> None:
         """Say how it ended, before anyone can see that it has."""

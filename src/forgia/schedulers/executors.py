@@ -74,12 +74,13 @@ class SlurmSubmission(OnePickle, SlurmExecutor):
                 transient=False,
                 hint="run forgia on the cluster's login node, or choose the profile laptop",
             )
-        dropped = [part for name in foreign_variables() for part in ("-u", name)]
-        done = process.run(["env", *dropped, "sbatch", "--parsable", str(self.script)], timeout_s=SUBMIT_TIMEOUT_S)
+        argv = ["sbatch", "--parsable", str(self.script)]
+        done = process.run(argv, timeout_s=SUBMIT_TIMEOUT_S, without=foreign_variables())
         words = " ".join(done.stderr.replace("sbatch: error: ", "").split())
         found = re.match(r"(\d+)(;|$)", done.stdout.strip())
         if done.returncode or not found:
-            meaning = slurm_words.refusal(words)
+            # Only an sbatch that ends by itself and complains has refused; any other may have been heard.
+            meaning = slurm_words.refusal(words) if done.returncode > 0 else slurm_words.NO_ANSWER
             raise ClusterError(f"SLURM did not take the job: {words}", transient=meaning.transient, hint=meaning.hint)
         return SlurmJob(folder=self.folder, job_id=found.group(1), tasks=[0])
 

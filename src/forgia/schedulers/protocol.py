@@ -20,7 +20,7 @@ class JobState(enum.StrEnum):
     ENDED = "ended"
     """Over for good, however it went."""
     UNKNOWN = "unknown"
-    """No word of it, or none that can be relied on. Never taken for an end."""
+    """No word of it, or none to be relied on; a reason says that it could not be asked. Never taken for an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class JobView:
     """None: not ended, killed by a signal, or not told."""
     signal: int | None = None
     """The signal that ended it."""
+    run_id: str = ""
+    """Whose job it is, where the scheduler tells: some give an id again."""
 
 
 class Scheduler(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from forgia.errors import UserError
-from forgia.paths import RunPaths
+from forgia.paths import CLAIM, RunPaths
 from forgia.schedulers.payload import ATTEMPT_VARIABLE
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -88,3 +88,22 @@ def task_command(profile: Mapping[str, Any]) -> str:
 def attempt_export(expression: str) -> str:
     """The line that tells the job which attempt it is."""
     return f"export {ATTEMPT_VARIABLE}={expression}"
+
+
+def claim_lines(job: str) -> list[str]:
+    """Shell lines that end a job whose attempt is with another; ``job`` is ``<job id>.<restart count>`` for a shell.
+
+    Of two jobs of one attempt (the submitter gave the first up too early, or a person sent a copy) one runs. The rest
+    is ``claim`` of forgia.run; a scheduler that starts the same job twice has ended its first start.
+    """
+    return [
+        f'holder="job-{job}"',
+        'touch "$logs/$holder"',
+        f'if ! ln -sn "$holder" "$logs/{CLAIM}" 2>/dev/null; then',
+        f'  owner=$(readlink "$logs/{CLAIM}")',
+        '  if [ "${owner%.*}" != "${holder%.*}" ]; then',
+        '    echo "forgia: attempt $FORGIA_ATTEMPT is with $owner, so $holder has nothing to do" >&2',
+        "    exit 0",
+        "  fi",
+        "fi",
+    ]

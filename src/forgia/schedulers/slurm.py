@@ -6,10 +6,10 @@ Submitit's polling is never used: it asks sacct alone, a call a job, and takes a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from forgia import process
 from forgia.errors import ClusterError
@@ -50,6 +50,9 @@ class AccountRow:
     submitted: str
     name: str
     folder: str
+
+
+Row = TypeVar("Row", QueueRow, AccountRow)
 
 
 class SlurmScheduler:
@@ -100,14 +103,26 @@ class SlurmScheduler:
         """The queue decides what still lives; the accounting tells how the rest ended."""
         if not job_ids:
             return {}
-        queued = {row.job_id: queue_view(row) for row in queue()}
+        queued = {row.job_id: self._owned(row, queue_view(row)) for row in self._known(queue(), job_ids)}
         views = {job_id: queued[job_id] for job_id in job_ids if job_id in queued}
         asked = [i for i in job_ids if i.isdecimal() and (i not in views or views[i].state is JobState.ENDED)]
         try:
-            told = accounting([f"--jobs={','.join(asked)}"]) if asked else []
+            told = self._known(accounting([f"--jobs={','.join(asked)}"]), asked) if asked else []
         except ClusterError as error:
             return {**unknown(job_ids, error.message), **views}
-        return {**unknown(job_ids), **views, **ended_views(told, asked, views)}
+        return {**unknown(job_ids), **views, **{row.job_id: self._owned(row, view) for row, view in ended(told, views)}}
+
+    def _known(self, rows: Iterable[Row], job_ids: Sequence[str]) -> list[Row]:
+        """The rows of these ids that are jobs of this home: an id whose job was lost may be another's by now."""
+        return [row for row in rows if row.job_id in job_ids and self._run_of(row)]
+
+    def _owned(self, row: QueueRow | AccountRow, view: JobView) -> JobView:
+        return replace(view, run_id=self._run_of(row))
+
+    def _run_of(self, row: QueueRow | AccountRow) -> str:
+        """The run whose name and folder a job has; empty where it is none of this home's."""
+        run_id = row.name.partition(slurm_script.ATTEMPT_SIGN)[0]
+        return run_id if is_same_folder(row.folder, self.home.runs / run_id) else ""
 
     def cancel(self, job_ids: Sequence[str]) -> None:
         """One scancel for all."""
@@ -174,7 +189,7 @@ def queue_view(row: QueueRow) -> JobView:
     return JobView(job_id=row.job_id, state=state, word=row.word, reason=reason)
 
 
-def ended_views(rows: Iterable[AccountRow], asked: Sequence[str], queued: Mapping[str, JobView]) -> dict[str, JobView]:
+def ended(rows: Iterable[AccountRow], queued: Mapping[str, JobView]) -> Iterator[tuple[AccountRow, JobView]]:
     """Jobs whose last attempt the accounting calls over; its word for anything else is stale.
 
     A job that the queue has as ended keeps the queue's words: the accounting only adds its exit code.
@@ -183,11 +198,9 @@ def ended_views(rows: Iterable[AccountRow], asked: Sequence[str], queued: Mappin
     for row in rows:
         if row.job_id not in last or row.submitted >= last[row.job_id].submitted:
             last[row.job_id] = row
-    return {
-        job_id: with_exit(queued.get(job_id) or account_view(row), row.exit_code)
-        for job_id, row in last.items()
-        if job_id in asked and slurm_words.state_of(row.word) is JobState.ENDED
-    }
+    for row in last.values():
+        if slurm_words.state_of(row.word) is JobState.ENDED:
+            yield row, with_exit(queued.get(row.job_id) or account_view(row), row.exit_code)
 
 
 def account_view(row: AccountRow) -> JobView:

@@ -8,7 +8,7 @@ live 22.05.8.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forgia.schedulers.protocol import JobState
 
@@ -86,7 +86,7 @@ class Refusal:
 
 REFUSALS = (
     Refusal(
-        pattern=r"Socket timed out|timed out on send/recv",
+        pattern=r"Socket timed out|timed out on send/recv|(Message (send|receive)|Communication \w+) failure",
         transient=True,
         hint="the job may have been accepted all the same; forgia looks it up before it sends it again",
     ),
@@ -145,12 +145,14 @@ REFUSALS = (
     ),
 )
 """In the order they are tried."""
+NO_ANSWER = replace(REFUSALS[0], pattern="")
+"""Neither an id nor a word, as from an sbatch that was killed."""
 OTHER = Refusal(pattern="", transient=False, hint="forgia plan shows the script that SLURM refused")
 
 
 def refusal(words: str) -> Refusal:
     """What this message of sbatch means."""
-    return next((known for known in REFUSALS if re.search(known.pattern, words)), OTHER)
+    return next((known for known in REFUSALS if re.search(known.pattern, words)), OTHER if words else NO_ANSWER)
 
 
 def state_of(word: str) -> JobState:
