@@ -16,6 +16,8 @@ from forgia import settings
 from forgia.paths import HomePaths
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from forgia.catalogue import Catalogue
     from forgia.client import Client
 
@@ -24,6 +26,9 @@ SCHEMA_VERSION = 1
 
 class App:
     """Held in click's context; nothing is read before a command asks for it."""
+
+    _bar: Progress | None = None
+    """The bar that is on the terminal, above which talk must go."""
 
     @functools.cached_property
     def settings(self) -> settings.Settings:
@@ -55,8 +60,11 @@ class App:
         return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
 
     def say(self, text: str) -> None:
-        """Talk, on stderr."""
-        click.echo(text, err=True)
+        """Talk, on stderr; above the bar, where there is one."""
+        if self._bar is None:
+            click.echo(text, err=True)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def out(self, text: str) -> None:
         """Data, on stdout."""
@@ -83,7 +91,11 @@ class App:
         times = (TimeElapsedColumn(), TimeRemainingColumn())
         with Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=total)
-            yield lambda amount: bar.advance(task, amount)
+            self._bar = bar
+            try:
+                yield lambda amount: bar.advance(task, amount)
+            finally:
+                self._bar = None
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -102,6 +114,13 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def shown(value: Any) -> str:
+    """A resolved value as text; what is not set or empty is a dash."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None or value == {} else str(value)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")

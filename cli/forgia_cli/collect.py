@@ -26,7 +26,7 @@ def collect(app: App, *, run: str | None) -> None:
     done, complaints = app.client.collect_finished()
     for release in done:
         app.out(f"{release.name}@{release.version}  {release.digest}")
-    if not done:
+    if not done and not complaints:
         app.say("nothing to collect")
     if complaints:
         raise ClusterError("; ".join(complaints), transient=True, hint="forgia collect again in a moment")

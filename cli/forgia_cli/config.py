@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from forgia_cli.app import App, json_option
+from forgia_cli.app import App, json_option, shown
 
 
 @click.command()
@@ -28,4 +28,4 @@ def config(app: App, *, as_json: bool) -> None:
     if as_json:
         app.show_json({"settings": {key: {"value": values[key], "from": found.origin[key]} for key in values}})
         return
-    app.table(("setting", "value", "from"), [(key, value, found.origin[key]) for key, value in values.items()])
+    app.table(("setting", "value", "from"), [(key, shown(value), found.origin[key]) for key, value in values.items()])

@@ -25,11 +25,8 @@ def plan(app: App, *, wish: Wish, as_json: bool) -> None:
     found = planned(app, wish)
     script = app.client.script(found)
     if as_json:
-        origins = dict(found.origins)
-        cost = asdict(found.cost)
-        app.show_json(
-            {"identity": found.identity, "request": found.request, "origins": origins, "cost": cost, "script": script}
-        )
+        told = {"origins": dict(found.origins), "cost": asdict(found.cost), "warnings": list(found.warnings)}
+        app.show_json({"identity": found.identity, "request": found.request, **told, "script": script})
         return
     app.table(("field", "value", "from"), list(rows(found)))
     app.out(f"\ndata: {', '.join(found.inputs.values())}")

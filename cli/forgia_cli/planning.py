@@ -7,7 +7,7 @@ from typing import Any
 
 from forgia.fields import format_duration
 from forgia.plan import Plan
-from forgia_cli.app import App
+from forgia_cli.app import App, shown
 from forgia_cli.wish import Wish
 
 
@@ -47,7 +47,7 @@ def rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
                 or plan.origins.get(key.rsplit(".", 1)[0])
                 or "default"
             )
-            yield key, "–" if value is None else str(value), origin
+            yield key, shown(value), origin
     for name in ("partition", "qos", "account"):
         if value := plan.request["profile"].get(name):
             yield f"profile.{name}", str(value), f"profile {plan.request['profile']['name']}"

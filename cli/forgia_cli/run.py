@@ -33,4 +33,4 @@ def following_sentence(run_id: str, state: str, *, is_new: bool) -> str:
     """What became of the request."""
     if is_new:
         return f"run {run_id}: submitted"
-    return f"run {run_id}: this very request has been asked before and is {state} (--again asks for a fresh run)"
+    return f"run {run_id}: this very request has been asked before; now {state} (--again asks for a fresh run)"

@@ -135,6 +135,7 @@ def run(attempt: Attempt) -> int:
         threads=attempt.request.resources.cpus_per_task,
     )
     loaded = data.load(attempt.request.role, datasets)
+    data.check_answers(loaded)
     evaluate.check_metrics(attempt.request.evaluate, loaded.spec.output)
     task = load_task(attempt.paths.recipe, attempt.request.recipe.task)
     progress = Progress(attempt.paths.metrics, is_writer=attempt.world.leads)
@@ -355,9 +356,9 @@ def next_attempt(journal: Journal) -> int:
 
 
 def reason_of(error: Exception) -> str:
-    """One line for a person: a forgia error's own text, or the kind and first line of any other."""
+    """One line for a person: a forgia error's own text and remedy, or the kind and first line of any other."""
     if isinstance(error, ForgiaError):
-        return " ".join(error.message.split())
+        return " ".join("; ".join(filter(None, (error.message, error.hint))).split())
     if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in TRANSPORTS):
         return "contact with another rank was lost; checkpoints are kept, another attempt goes on from the last one"
     first = next(iter(str(error).strip().splitlines()), "")

@@ -23,9 +23,10 @@ def predictions(name: str, data: Data, *, seed: int) -> dict[str, npt.NDArray[np
     """
     if name not in NAMES:
         raise NotFound("baseline", name, known=NAMES)
-    table = np.concatenate([data.numeric, data.categorical], axis=1)
-    is_category = [False] * data.numeric.shape[1] + [True] * data.categorical.shape[1]
     rows = data.split.train
+    known = ~np.isnan(data.numeric[rows]).all(axis=0)  # scikit-learn 1.9 cannot cut a column that has no value
+    table = np.concatenate([data.numeric[:, known], data.categorical], axis=1)
+    is_category = [False] * int(known.sum()) + [True] * data.categorical.shape[1]
     kind: Any = HistGradientBoostingRegressor if data.spec.output == "value" else HistGradientBoostingClassifier
     trees = kind(random_state=seed % 2**32, categorical_features=is_category).fit(table[rows], data.target[rows])
     return {part: _answers(trees, table[data.split.part(part)]) for part in ("validation", "test")}

@@ -89,6 +89,21 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
     )
 
 
+def check_answers(data: Data) -> None:
+    """Raises: UserError — a part knows one answer only: nothing could be learnt from it, or nothing measured on it."""
+    if data.spec.output != "probability":
+        return
+    for part in splitting.PARTS:
+        found = data.targets(part)
+        if found.min() == found.max():
+            only, other = ("true", "false") if found.max() else ("false", "true")
+            raise UserError(
+                f"{data.spec.target} is {only} in all {len(found):,} rows of the {part} part"
+                f" ({int(data.target.sum()):,} of {len(data.target):,} rows are true in all)",
+                hint=f"bind data with more rows that are {other}, or choose another split or seed in the recipe",
+            )
+
+
 def pool(datasets: Sequence[Dataset], columns: Columns) -> pa.Table:
     """All rows, dataset after dataset in the request's order; a column that one of them lacks is null there.
 

@@ -162,8 +162,13 @@ class Client:
         return submission.start(self.home, plan, self.scheduler, again=again)
 
     def wait(self, run_id: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunStatus]:
-        """The run's status until it has ended."""
-        return status.wait(self.home, run_id, self.scheduler, sleep=sleep)
+        """The run's status until it has ended. Raises: NotFound — its folder was removed meanwhile."""
+        for found in status.wait(self.home, run_id, self.scheduler, sleep=sleep):
+            if not self.home.run(run_id).request.is_file():
+                raise NotFound(
+                    "run", run_id, hint="its folder was removed meanwhile; a job it had may still be going on"
+                )
+            yield found
 
     def finish(self, run_id: str) -> Collected:
         """Put an ended run's release into the registry. Raises: JobFailed — it has none."""
@@ -180,7 +185,7 @@ class Client:
         """Put every finished release into the registry; what stood in the way of some comes back as sentences."""
         view = status.overview(self.home, self.scheduler)
         done, complaints = [], list(view.unanswered)
-        for found in view.statuses:
+        for found in sorted(view.statuses, key=lambda item: item.ended):  # so that versions follow the order of ends
             if found.state is State.SUCCEEDED:
                 try:
                     done.append(self.finish(found.run_id))

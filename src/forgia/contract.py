@@ -46,6 +46,9 @@ def problems(folder: RecipeFolder, role: str, binding: DataRole, item: Dataset) 
         elif column and not kinds_agree(wanted.kind, column.kind):
             text = f"dataset {item.ref}: {wanted.concept} is {column.kind}, the contract wants {wanted.kind}"
             found.append(folder.problem(place, text))
+        elif column and wanted.required and column.nulls == item.manifest.rows:
+            text = f"dataset {item.ref}: {wanted.concept} has no value in any of its {item.manifest.rows:,} rows"
+            found.append(folder.problem(place, text))
     return found
 
 

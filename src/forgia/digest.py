@@ -46,7 +46,7 @@ def tree_files(root: Path) -> Iterator[Path]:
             path
             for name in names
             if name not in IGNORED_NAMES and not name.endswith(".pyc")
-            if not (path := Path(folder, name)).is_symlink()
+            if not (path := Path(folder, name)).is_symlink() and path.is_file()
         )
     return iter(sorted(found, key=lambda path: path.relative_to(root).as_posix()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import os
 import secrets
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forgia import store
-from forgia.errors import UserError
+from forgia.errors import ForgiaError, UserError
 from forgia.paths import HomePaths
 from forgia.registry.contents import Contents, contents
 from forgia.registry.layout import Advance, idle
@@ -38,6 +39,9 @@ PREDICTED = "predicted"
 FEATURES = "features.json"
 METRICS = "metrics.json"
 CARD = "README.md"
+SUFFIXES = (".parquet", ".pq", ".csv")
+"""What an output's name may end in."""
+UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CHUNK_ROWS = 16_384
 """Rows given to the network at once: enough to fill the cores, few enough to stay small in memory."""
 
@@ -191,6 +195,7 @@ def score_file(
     Rows that do not parse go to a CSV beside the output, with line and reason; ``advance`` is told the bytes read.
     Raises: UserError — a feature is missing or unclear in the input, or no row can be read; nothing is written then.
     """
+    check_output(output, source)
     remarks = _Remarks(origins=model.origins)
     batches = _read(model, source, remarks, vocabulary=vocabulary, mapping=mapping, advance=advance)
     done = replace(score(model, batches, output, threshold=threshold), assumed=tuple(remarks.assumed))
@@ -199,6 +204,16 @@ def score_file(
     place = output.with_name(f"{output.stem}.rejects.csv")
     _write_rejects(place, remarks.rejects)
     return replace(done, rejected=len(remarks.rejects), rejects=place)
+
+
+def check_output(output: Path, source: Path) -> None:
+    """Raises: UserError — the answer cannot be written there, told before anything is read."""
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; name a file in it, such as {output / 'scored.parquet'}")
+    if output.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{output}: the format is seen in the suffix; name it .parquet or .csv")
+    if output.exists() and output.samefile(source):
+        raise UserError(f"{output}: would take the place of its own input; name another file")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -290,7 +305,7 @@ def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold:
             for batch in batches:
                 scored = model.predict(batch, threshold=threshold)
                 scored = scored.replace_schema_metadata({"forgia.model": model.ref, "forgia.digest": model.digest})
-                writer = writer or _writer(part, scored.schema, as_csv=output.suffix == ".csv")
+                writer = writer or _writer(part, scored.schema, as_csv=output.suffix.lower() == ".csv")
                 writer.write_table(scored)
                 rows += scored.num_rows
                 yes += (pc.sum(scored[PREDICTED]).as_py() or 0) if limit is not None else 0
@@ -323,5 +338,10 @@ def _writing_beside(output: Path) -> Iterator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(output)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:  # the input is read here too
+            raise
+        reason = os.strerror(error.errno)
+        raise ForgiaError(f"{output} cannot be written: {reason}; nothing is left of it") from error
     finally:
         part.unlink(missing_ok=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,8 +15,10 @@ from typing import Any
 import click
 import pytest
 
-from forgia_cli.app import aligned
-from forgia_cli.main import TREE, cli
+from forgia.paths import HomePaths
+from forgia.run import Journal, State
+from forgia_cli.app import App, aligned
+from forgia_cli.main import TREE, cli, explained
 
 
 def commands(tree: Mapping[str, Any], names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -82,8 +87,6 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_the_unexpected_is_called_a_bug_and_leaves_a_report(
     forgia_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from forgia_cli.app import App
-
     monkeypatch.setattr(App, "home", property(lambda self: 1 // 0))
     outcome = forgia_command("job", "list")
     assert outcome.exit_code == 1
@@ -112,6 +115,50 @@ def test_the_shell_completes_names_of_commands() -> None:
 def test_settings_are_shown_with_their_origin(forgia_command: Callable[..., Any]) -> None:
     outcome = forgia_command("config")
     assert "environment" in next(line for line in outcome.stdout.splitlines() if line.startswith("home"))
+
+
+def test_what_the_system_refuses_names_the_place_that_was_written(tmp_path: Path) -> None:
+    copied = OSError(errno.ENOSPC, "No space left on device", "recipe/README.md", None, "mine/README.md")
+    assert explained(copied)[0] == "the system refused: mine/README.md: No space left on device"
+    assert (
+        explained(OSError(errno.ENOSPC, "No space left on device"))[0] == "the system refused: No space left on device"
+    )
+
+
+def test_talk_goes_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    app = App()
+    with app.progress("run", total=1.0) as advance:
+        advance(0.5)
+        app.say("run [mine]: running")
+    assert "run [mine]: running" in [
+        line.strip() for line in re.split(r"\r|\n|\x1b\[[0-9;?]*[A-Za-z]", terminal.getvalue())
+    ]
+
+
+def test_logs_of_an_attempt_or_a_rank_that_never_was_say_so(
+    forgia_command: Callable[..., Any], home: HomePaths
+) -> None:
+    assert "no runs yet" in forgia_command("job", "list").stderr
+    paths = home.run("mill-1")
+    paths.root.mkdir(parents=True)
+    paths.request.write_text("{}")
+    Journal(paths).record(State.FAILED, by="submitter", attempt=1, reason="no node")
+    assert "mill-1: nothing was written yet" in forgia_command("job", "logs").stderr
+    told = forgia_command("job", "logs", "mill-1", "--attempt", "9", "--rank", "2").stderr
+    assert "nothing was written by attempt 9, rank 2" in told
+    assert "no run is open" in forgia_command("job", "list", "--open").stderr
+
+
+def test_every_wrong_flag_is_told_at_once(forgia_command: Callable[..., Any]) -> None:
+    outcome = forgia_command("plan", "predictive-maintenance", "--set", "width", "--set", "train.epochs=x")
+    assert outcome.exit_code == 2
+    assert "width: write it as field=value" in outcome.stderr
+    assert "train.epochs: input should be a valid integer" in outcome.stderr
 
 
 def test_tables_align_numbers_to_the_right_and_show_what_is_missing() -> None:

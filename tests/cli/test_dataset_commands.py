@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from forgia.dataset.binding import Question
+from forgia.dataset.kinds import Look
+from forgia.dataset.mapping import Entry
+from forgia.vocabulary import Vocabulary
+from forgia_cli.app import App
+from forgia_cli.dataset.view import ask_for
+
 EXPORT = "UDI,Torque [Nm],Machine failure\n" + "".join(f"{n},{n % 7}.5,{n % 2}\n" for n in range(200))
 
 
@@ -48,6 +55,38 @@ def test_an_unknown_column_is_refused_with_a_mapping_to_paste(forgia_command, tm
     assert '"Corrente": {concept: current, unit: A}' in refused.stderr
     done = forgia_command("dataset", "add", "mill-7", path, "--mapping", mapping)
     assert (done.exit_code, done.stdout) == (0, "mill-7@1\n")
+
+
+def test_a_mapping_file_with_a_unit_of_something_else_is_refused(forgia_command, export: Path, tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.yaml"
+    missing = forgia_command("dataset", "add", "mill-7", export, "--mapping", mapping)
+    assert (missing.exit_code, "no mapping file named" in missing.stderr) == (3, True)
+    mapping.write_text('columns: {"Torque [Nm]": {concept: torque, unit: Pa}}')
+    refused = forgia_command("dataset", "add", "mill-7", export, "--mapping", mapping)
+    assert refused.exit_code == 2
+    assert "unit 'Pa' does not measure torque, which is kept in 'N.m'" in refused.stderr
+
+
+def test_a_wrong_answer_at_the_terminal_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App()
+    vocabulary = Vocabulary.load(app.catalogue)
+    answers = iter(["torque Pa", "9", "torque kNm"])
+    monkeypatch.setattr("click.prompt", lambda *_, **__: next(answers))
+    entry = ask_for(app, vocabulary)(Question(header="M1", why="no concept has this name", look=Look(kind="number")))
+    assert entry == Entry(concept="torque", unit="kNm")
+
+
+def test_a_mapping_file_that_nothing_needs_is_not_written(forgia_command, export: Path, tmp_path: Path) -> None:
+    done = forgia_command("dataset", "add", "mill-7", export, "--write-mapping", tmp_path / "mapping.yaml")
+    assert "mapping.yaml was not written" in done.stderr
+    assert not (tmp_path / "mapping.yaml").exists()
+
+
+def test_a_list_of_nothing_says_so(forgia_command) -> None:
+    nothing = forgia_command("dataset", "list")
+    assert (nothing.stdout, "no datasets yet" in nothing.stderr) == ("", True)
+    nothing = forgia_command("vocabulary", "list", "zzz")
+    assert (nothing.stdout, "no concept is named 'zzz'" in nothing.stderr) == ("", True)
 
 
 def test_keep_unbound_keeps_what_has_no_concept(forgia_command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -115,8 +116,8 @@ def test_list_shows_the_latest_version_with_its_figure(forgia_command: Forgia, h
     register(home, tmp_path / "b", version="1.0.10", f1=0.8125)
     assert forgia_command("model", "alias", f"{NAME}@1.0.9", "champion").exit_code == 0
     headers, line = forgia_command("model", "list").stdout.splitlines()
-    assert headers.split() == ["NAME", "LATEST", "VERSIONS", "ALIASES", "FIGURE", "SIZE", "CREATED"]
-    for word in (NAME, "1.0.10", "champion→1.0.9", "f1 0.8125", "2026-11-22T10:00:00Z"):
+    assert headers.split() == ["name", "latest", "versions", "aliases", "figure", "size", "created", "(UTC)"]
+    for word in (NAME, "1.0.10", "champion→1.0.9", "f1 0.8125", "2026-11-22 10:00:00"):
         assert word in line
     (model,) = json.loads(forgia_command("model", "list", "--json").stdout)["models"]
     assert (model["latest"], model["versions"], model["value"]) == ("1.0.10", ["1.0.9", "1.0.10"], 0.8125)
@@ -216,6 +217,55 @@ def test_predict_scores_a_csv_and_refuses_an_altered_model(
         assert not list(tmp_path.glob("never*"))
         alter_one_byte(home, name)
         assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (".", "is a folder"),
+        ("new.csv", "would take the place of its own input"),
+        ("scored.xlsx", "name it .parquet or .csv"),
+        ("no-folder/scored.csv", "there is no folder"),
+    ],
+)
+def test_predict_refuses_an_output_it_cannot_write_before_it_reads(
+    forgia_command: Forgia, home: HomePaths, tmp_path: Path, output: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra [predict]")
+    register(home, tmp_path / "a", network=torque_network())
+    monkeypatch.chdir(tmp_path)
+    Path("new.csv").write_text("torque [Nm]\n10\n")
+    done = forgia_command("predict", NAME, "new.csv", "-o", output)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert Path("new.csv").read_text() == "torque [Nm]\n10\n"
+
+
+def test_predict_on_a_full_disk_names_the_output_and_leaves_nothing(
+    forgia_command: Forgia, home: HomePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra [predict]")
+    register(home, tmp_path / "a", network=torque_network())
+    (tmp_path / "new.csv").write_text("torque [Nm],day\n10,1\n")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
+    done = forgia_command("predict", NAME, tmp_path / "new.csv", "-o", tmp_path / "scored.parquet")
+    assert done.exit_code == 1
+    assert "scored.parquet cannot be written: No space left on device" in done.stderr
+    assert not list(tmp_path.glob("*scored*"))
+
+
+def test_predict_writes_csv_whatever_the_case_of_its_suffix(
+    forgia_command: Forgia, home: HomePaths, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra [predict]")
+    register(home, tmp_path / "a", network=torque_network())
+    (tmp_path / "new.csv").write_text("torque [Nm],day\n10,1\n")
+    forgia_command("predict", NAME, tmp_path / "new.csv", "-o", tmp_path / "SCORED.CSV")
+    assert (tmp_path / "SCORED.CSV").read_text().startswith('"torque"')
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from forgia import digest
+from forgia.client import Client
 from forgia.collection import collect
 from forgia.errors import IntegrityError, NotFound, UserError
 from forgia.paths import HomePaths
@@ -20,6 +21,7 @@ from forgia.registry.models import describe, find_model, models
 from forgia.registry.publish import write_release
 from forgia.release import ReleaseDraft, ReleaseFile, metric_annotations
 from forgia.run import Journal, State
+from forgia.settings import Settings
 
 ORGANISATION = "officina-uno"
 
@@ -88,6 +90,15 @@ def test_the_next_run_of_a_recipe_takes_the_next_patch_number(home: HomePaths) -
     ]
     finished_run(home, "mill-4", version="1.1.0+site2")
     assert collect(home, ORGANISATION, "mill-4").version == "1.1.0+site2"
+
+
+def test_versions_follow_the_order_in_which_runs_ended(home: HomePaths) -> None:
+    for name in ("mill-b", "mill-a"):
+        finished_run(home, name)
+    settings = Settings(home=home, organisation=ORGANISATION, profile="laptop")
+    done, complaints = Client(settings).collect_finished()
+    assert ([item.version for item in done], complaints) == (["1.0.0", "1.0.1"], [])
+    assert collect(home, ORGANISATION, "mill-b").version == "1.0.0"
 
 
 def test_a_run_without_a_release_is_not_found(home: HomePaths) -> None:

@@ -172,6 +172,31 @@ def test_a_failure_of_the_writing_thread_is_told(add, home: HomePaths, monkeypat
     assert nothing_left(home)
 
 
+def test_a_single_column_with_a_blank_in_its_name_is_one_column(add) -> None:
+    assert add("Torque [Nm]\n10\n20\n30\n").dataset.to_table().to_pydict() == {"torque": [10, 20, 30]}
+
+
+def test_what_is_open_in_any_of_several_files_is_told_at_once(
+    home: HomePaths, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    for name in ("Foo", "Bar"):
+        (tmp_path / f"{name}.csv").write_text(f"UDI,{name},Common\n1,2,3\n")
+    with pytest.raises(UserError) as caught:
+        ingest.add(home, "mill", [tmp_path / "Foo.csv", tmp_path / "Bar.csv"], owner="acme", vocabulary=vocabulary)
+    assert [problem.field for problem in caught.value.problems] == ["Foo", "Common", "Bar", "Common"]
+    assert caught.value.hint.count('"Common"') == 1
+    assert '"Bar"' in caught.value.hint
+
+
+def test_a_file_named_twice_does_not_count_twice(home: HomePaths, vocabulary: Vocabulary, tmp_path: Path) -> None:
+    (tmp_path / "exports").mkdir()
+    path = tmp_path / "exports" / "a.csv"
+    path.write_text(ENGLISH)
+    with pytest.raises(UserError, match="named more than once"):
+        ingest.add(home, "mill", [path.parent, path], owner="acme", vocabulary=vocabulary)
+    assert nothing_left(home)
+
+
 def test_an_altered_byte_is_found(add, home: HomePaths) -> None:
     dataset = add(ENGLISH).dataset
     file = dataset.files()[0]

@@ -13,7 +13,7 @@ from forgia import digest
 from forgia.dataset.dataset import Dataset
 from forgia.dataset.manifest import Column, DataFile, Manifest
 from forgia.errors import UserError
-from forgia_jobs import data
+from forgia_jobs import baseline, data
 from forgia_jobs.evaluate import gate_failure
 from forgia_jobs.request import Columns, Gate, Role, SplitRule
 from forgia_jobs.splitting import PARTS
@@ -98,6 +98,27 @@ def test_columns_of_no_common_type_are_refused(tmp_path: Path) -> None:
     sets = [dataset(tmp_path / "a", **rows(5)), dataset(tmp_path / "b", torque=["x"], failed=[True])]
     with pytest.raises(UserError, match="cannot be pooled"):
         data.load(role(), sets)
+
+
+@pytest.mark.parametrize(("failed", "words"), [([False] * 30, "false in all 18"), ([True] * 30, "true in all 18")])
+def test_a_target_that_knows_one_answer_is_refused_before_training(
+    tmp_path: Path, failed: list[bool], words: str
+) -> None:
+    table = rows(30, machine_id=[f"press-{n % 10}" for n in range(30)]) | {"failed": np.arange(30) % 3 == 0}
+    known = data.load(role(columns={"group": "machine_id"}), [dataset(tmp_path / "good", **table)])
+    data.check_answers(known)
+    one = data.load(role(columns={"group": "machine_id"}), [dataset(tmp_path / "bad", **{**table, "failed": failed})])
+    with pytest.raises(UserError, match=words):
+        data.check_answers(one)
+
+
+def test_a_measurement_without_any_value_does_not_stop_the_baseline(tmp_path: Path) -> None:
+    empty = pa.nulls(40, pa.float64())
+    found = data.load(
+        role(columns={"numeric": ("torque", "power")}), [dataset(tmp_path / "a", **rows(40, power=empty))]
+    )
+    answers = baseline.predictions("gradient-boosted-trees", found, seed=0)
+    assert len(answers["test"]) == len(found.split.test)
 
 
 def test_balanced_weights_give_both_answers_the_same_total() -> None:

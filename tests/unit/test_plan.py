@@ -185,6 +185,19 @@ def test_data_that_breaks_the_contract_is_told_with_what_it_has(
     assert "no dataset named 'nowhere'" in caught.value.message
 
 
+def test_a_needed_column_without_any_value_breaks_the_contract(
+    folder: recipe.RecipeFolder, home: HomePaths, vocabulary: Vocabulary
+) -> None:
+    path = home.dataset("mill-7", 1).manifest
+    written = store.read_json(path)
+    for column in written["columns"]:
+        column["nulls"] = 2 if column["name"] == "torque" else 0
+    store.write_json(path, written)
+    with pytest.raises(UserError) as caught:
+        resolve(folder, home, vocabulary)
+    assert "torque has no value in any of its 2 rows" in str(caught.value.problems[0])
+
+
 def test_values_outside_the_expected_range_are_a_warning(
     folder: recipe.RecipeFolder, home: HomePaths, vocabulary: Vocabulary
 ) -> None:

@@ -54,6 +54,8 @@ def add(
 
         store.write_atomic(write_mapping, plan.mapping_text())
         app.say(f"wrote {write_mapping}: check it, then pass it with --mapping {write_mapping}")
+    elif write_mapping:
+        app.say(f"every column is bound; {write_mapping} was not written")
     if dry_run:
         show_plan(app, plan, as_json=as_json)
         return

@@ -23,6 +23,9 @@ def list_(app: App, *, as_json: bool) -> None:
     if as_json:
         app.show_json({"datasets": [dataset_json(dataset) for dataset in found]})
         return
+    if not found:
+        app.say("no datasets yet; forgia dataset add NAME FILE makes one")
+        return
     rows = [
         (
             item.ref,

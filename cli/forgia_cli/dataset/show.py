@@ -20,7 +20,7 @@ def show(app: App, *, ref: str, as_json: bool) -> None:
     from forgia import store
     from forgia.dataset import report
     from forgia.dataset.dataset import Dataset
-    from forgia_cli.dataset.view import dataset_json
+    from forgia_cli.dataset.view import dataset_json, say_findings
 
     dataset = Dataset.open(app.home, ref)
     profile = store.read_json(dataset.paths.profile)
@@ -33,4 +33,5 @@ def show(app: App, *, ref: str, as_json: bool) -> None:
     app.say("  ".join(filter(None, (dataset.ref, manifest.title, counts))))
     headers, rows = report.table(profile)
     app.table(headers, rows)
+    say_findings(app, profile)
     app.say(f"report: {dataset.paths.report}\ndigest: {dataset.digest}")

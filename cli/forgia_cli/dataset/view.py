@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,6 +74,8 @@ def spelling(dialect: Any) -> str:
 
 def show_added(app: App, added: Added, *, as_json: bool) -> None:
     """How an import ended."""
+    from forgia import store
+
     dataset = added.dataset
     if as_json:
         app.show_json({**dataset_json(dataset), "new": added.is_new})
@@ -84,7 +87,18 @@ def show_added(app: App, added: Added, *, as_json: bool) -> None:
     app.say(f"{manifest.rows:,} rows, {len(manifest.columns)} columns, {manifest.rejected:,} rows rejected")
     if manifest.rejected:
         app.say(f"rejected rows, with line and reason: {dataset.paths.rejects}")
+    say_findings(app, store.read_json(dataset.paths.profile), least=0)
     app.say(f"report: {dataset.paths.report}")
+
+
+def say_findings(app: App, profile: Mapping[str, Any], *, least: int = 2) -> None:
+    """What stands out in a dataset, the gravest first: everything, or what weighs no less than ``least``."""
+    from forgia.dataset.findings import findings
+    from forgia.dataset.report import WORDS
+
+    for finding in findings(profile):
+        if finding.weight <= least:
+            app.say(f"{WORDS[finding.weight]}: {finding}")
 
 
 def ask_for(app: App, vocabulary: Vocabulary) -> Ask:

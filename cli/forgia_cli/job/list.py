@@ -28,6 +28,8 @@ def list_(app: App, *, only_open: bool, limit: int, quiet: bool, as_json: bool) 
         app.show_json({"runs": [status.to_json() for status in shown], "unanswered": list(view.unanswered)})
     elif quiet:
         app.out("\n".join(status.run_id for status in shown))
+    elif not shown:
+        app.say("no run is open" if found else "no runs yet; forgia run starts one")
     else:
         rows = [
             (

@@ -32,6 +32,11 @@ def logs(app: App, *, run: str, following: bool, rank: int | None, attempt: int 
                 app.out(line)
         for line in reader.rest():
             app.out(line)
+        if not reader.files():
+            asked = [
+                f"{name} {number}" for name, number in (("attempt", attempt), ("rank", rank)) if number is not None
+            ]
+            app.say(f"run {paths.root.name}: nothing was written" + (f" by {', '.join(asked)}" if asked else " yet"))
     except KeyboardInterrupt:
         app.say(f"\nrun {paths.root.name} goes on; come back with: forgia job logs {paths.root.name} -f")
         raise

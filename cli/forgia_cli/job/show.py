@@ -38,7 +38,8 @@ def show(app: App, *, run: str, as_json: bool) -> None:
         rows = [(line["t"], line["event"], line["by"], line["attempt"], detail(line)) for line in journal.read()]
         app.table(("time (UTC)", "event", "by", "attempt", "detail"), rows)
         if metrics:
-            app.out(f"\nlatest figures: {', '.join(f'{key} {value}' for key, value in metrics.items() if key != 't')}")
+            figures = (f"{key} {value}" for key, value in metrics.items() if key not in ("t", "kind"))
+            app.out(f"\nlatest figures: {', '.join(figures)}")
     view.raise_if_unanswered()
 
 

@@ -34,8 +34,8 @@ def list_(app: App, *, as_json: bool) -> None:
             ", ".join(f"{alias}→{version}" for alias, version in model.aliases.items()) or None,
             None if model.value is None else f"{model.metric} {model.value:.4f}",
             size_text(model.size),
-            model.created,
+            model.created[:19].replace("T", " "),
         )
         for model in found
     ]
-    app.table(("NAME", "LATEST", "VERSIONS", "ALIASES", "FIGURE", "SIZE", "CREATED"), rows)
+    app.table(("name", "latest", "versions", "aliases", "figure", "size", "created (UTC)"), rows)

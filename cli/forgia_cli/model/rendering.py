@@ -55,7 +55,7 @@ def figures(model: Mapping[str, Any]) -> str:
         for name in names
         for baseline in [model["baseline"].get(name)]
     ]
-    return aligned(("METRIC", "MODEL", "BASELINE"), rows) if rows else ""
+    return aligned(("metric", "model", "baseline"), rows) if rows else ""
 
 
 def number(value: float | None) -> str | None:
@@ -65,14 +65,14 @@ def number(value: float | None) -> str | None:
 
 def data(model: Mapping[str, Any]) -> str:
     """The datasets it was trained on."""
-    rows = [(item["ref"], item["owner"], item["rows"], item["digest"]) for item in model["datasets"]]
-    return aligned(("DATASET", "OWNER", "ROWS", "DIGEST"), rows) if rows else ""
+    rows = [(item["ref"], item["owner"], f"{item['rows']:,}", item["digest"]) for item in model["datasets"]]
+    return aligned(("dataset", "owner", "rows", "digest"), rows) if rows else ""
 
 
 def files(model: Mapping[str, Any]) -> str:
     """Every file with its size."""
     rows = list(file_rows(model))
-    return aligned(("FILE", "SIZE", "DIGEST"), rows) if rows else ""
+    return aligned(("file", "size", "digest"), rows) if rows else ""
 
 
 def file_rows(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

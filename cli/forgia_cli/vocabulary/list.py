@@ -23,5 +23,8 @@ def list_(app: App, *, word: str, as_json: bool) -> None:
     if as_json:
         app.show_json({"concepts": [concept.to_json() for concept in found]})
         return
+    if not found:
+        app.say(f"no concept is named {word!r}; forgia vocabulary list shows all of them")
+        return
     rows = [(one.id, one.label["it"], one.label["en"], one.kind, one.unit, one.role) for one in found]
     app.table(("concept", "italiano", "english", "kind", "unit", "role"), rows)

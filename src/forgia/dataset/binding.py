@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from forgia import units
 from forgia.dataset.kinds import Look
-from forgia.dataset.mapping import Entry, render
+from forgia.dataset.mapping import Entry, misfit, render
 from forgia.errors import Problem, UserError, nearest
 from forgia.vocabulary import Concept, Vocabulary, plain
 
@@ -200,10 +200,8 @@ def _checked(header: str, look: Look, concept: Concept, unit: str | None, how: s
         return Question(
             header=header, why=why, look=look, suggestions=guesses or (Entry(concept=concept.id, unit=concept.unit),)
         )
-    if unit is not None and concept.unit is not None and not units.are_compatible(unit, concept.unit):
-        raise UserError(f"unit {unit!r} does not measure {concept.id}, which is kept in {concept.unit!r}")
-    if unit is not None and concept.unit is None and not units.are_compatible(unit, units.DIMENSIONLESS):
-        raise UserError(f"unit {unit!r} does not measure {concept.id}, which has none")
+    if unit is not None and (wrong := misfit(unit, concept)):
+        raise UserError(wrong)
     if complaint := contradiction(look, concept):
         return Question(header=header, why=complaint, look=look, suggestions=(Entry(keep=look.kind),))
     return Binding(

@@ -154,6 +154,8 @@ def delimiter_of(lines: Sequence[str]) -> str:
         widths = Counter(len(row) for row, _ in split_lines(lines[:200], delimiter))
         first = len(split_lines(lines[:1], delimiter)[0][0]) if lines else 1
         share = widths[first] / max(1, sum(widths.values()))
+        if delimiter == " " and share < 0.5:
+            continue  # blanks within the name of a single column
         if first > 1 and share > best_score + 0.05:
             best, best_score = delimiter, share
     return best

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from forgia import units
-from forgia.errors import Problem, UserError, nearest
-from forgia.vocabulary import KINDS, Vocabulary
+from forgia.errors import NotFound, Problem, UserError, nearest
+from forgia.vocabulary import KINDS, Concept, Vocabulary
 
 SCHEMA_VERSION = 1
 _KEYS = ("concept", "unit", "ignore", "keep")
@@ -35,9 +35,13 @@ class Entry:
 
 
 def load(path: Path, vocabulary: Vocabulary) -> dict[str, Entry]:
-    """Header → entry. Raises: UserError — everything wrong in the file."""
+    """Header → entry. Raises: NotFound. UserError — everything wrong in the file."""
     import yaml
 
+    if not path.exists():
+        raise NotFound(
+            "mapping file", str(path), hint="forgia dataset add NAME FILE --write-mapping FILE.yaml makes one"
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -84,10 +88,20 @@ def problems_of(value: Any, vocabulary: Vocabulary) -> Iterable[str]:
         yield f"no concept {concept!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
     if unit is not None and not units.is_known(str(unit)):
         yield f"{unit!r} is no unit forgia knows"
+    elif unit is not None and (known := vocabulary.concepts.get(str(concept))) and (wrong := misfit(str(unit), known)):
+        yield wrong
     if keep is not None and keep is not True and keep not in (*KINDS, "auto"):
         yield f"keep: {keep!r} is none of {', '.join(KINDS)}"
     if concept is not None and keep is not None:
         yield "a column has a concept or is kept without one, not both"
+
+
+def misfit(unit: str, concept: Concept) -> str | None:
+    """Why values in this unit cannot be of that concept; None where they can."""
+    if units.are_compatible(unit, concept.unit or units.DIMENSIONLESS):
+        return None
+    kept = f"is kept in {concept.unit!r}" if concept.unit else "has none"
+    return f"unit {unit!r} does not measure {concept.id}, which {kept}"
 
 
 def render(lines: Iterable[tuple[str, Entry, str]]) -> str:

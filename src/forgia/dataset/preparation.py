@@ -75,7 +75,8 @@ class Plan:
 
     def mapping_text(self) -> str:
         """A mapping file for what is open, to be checked by a person."""
-        return next(found for found in self.bindings if found.questions).mapping_text()
+        questions = {question.header: question for found in self.bindings for question in found.questions}
+        return replace(self.bindings[0], questions=tuple(questions.values())).mapping_text()
 
 
 def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask: Ask | None = None) -> Plan:
@@ -107,14 +108,16 @@ def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask:
 
 def unbound(plan: Plan) -> UserError:
     """The refusal that lists every column not bound and how to bind them."""
-    first = next(found for found in plan.bindings if found.questions)
-    path = str(plan.opened[plan.bindings.index(first)].path)
-    problems = [Problem(path, None, question.header, question.why) for question in first.questions]
+    problems = [
+        Problem(str(item.path), None, question.header, question.why)
+        for item, found in zip(plan.opened, plan.bindings, strict=True)
+        for question in found.questions
+    ]
     return UserError(
         f"{len(problems)} column(s) could not be bound to the vocabulary",
         problems=problems,
         hint="check this, save it and pass it with --mapping FILE.yaml (--write-mapping FILE.yaml saves it; "
-        f"--keep-unbound keeps them as they are):\n\n{first.mapping_text()}",
+        f"--keep-unbound keeps them as they are):\n\n{plan.mapping_text()}",
     )
 
 

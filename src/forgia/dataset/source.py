@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +30,7 @@ STRANGERS = {
 def expand(paths: Iterable[Path]) -> list[Path]:
     """The table files that these files and folders mean, in the order of their names within a folder.
 
-    Raises: NotFound — no such file. UserError — a folder without tables.
+    Raises: NotFound — no such file. UserError — a folder without tables, or a file that is meant twice.
     """
     found: list[Path] = []
     for path in paths:
@@ -45,6 +46,9 @@ def expand(paths: Iterable[Path]) -> list[Path]:
         else:
             near = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
             raise NotFound("file", str(path), known=[str(path.with_name(name)) for name in near][:500])
+    twice = {str(path) for path, count in Counter(item.resolve() for item in found).items() if count > 1}
+    if twice:
+        raise UserError(f"named more than once, so that its rows would count twice: {', '.join(sorted(twice))}")
     return found
 
 
