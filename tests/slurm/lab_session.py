@@ -45,7 +45,7 @@ def shared_lab(config: pytest.Config) -> SlurmLab:
 
 
 def start_lab() -> SlurmLab:
-    """A lab in a folder of its own that names this session as its owner."""
+    """A lab in a folder of its own that names the running tests as its owner."""
     sweep()
     # The tests run with a home of their own; what was fetched once is kept below the real one.
     prefix = packages.provide(Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache")

@@ -78,7 +78,7 @@ class RunController(Controller):
         self.tasks = [self.start_task(rank) for rank in range(self.ntasks)]
 
     def start_task(self, rank: int) -> subprocess.Popen[bytes]:
-        """One rank, in this session, so that nothing of the job is elsewhere."""
+        """One rank, in the session of the job, so that nothing of it is elsewhere."""
         variables = {
             ATTEMPT_VARIABLE: str(self.attempt),
             "SUBMITIT_LOCAL_JOB_ID": self.pid,

@@ -36,7 +36,7 @@ def is_alive(pid: int, mark: str) -> bool:
 
 
 def session_is_alive(leader: int) -> bool:
-    """A process of this session still runs, though its leader may be gone (Linux only; elsewhere never)."""
+    """A process of the leader's session still runs, though its leader may be gone (Linux only; elsewhere never)."""
     stats = (stat_fields(place) for place in PROC.glob("[0-9]*"))
     return any(fields and fields[SESSION] == str(leader) and fields[STATE] not in "ZX" for fields in stats)
 
