@@ -85,7 +85,7 @@ def _precision_recall(
         axes.plot(at["recall"], at["precision"], "o", color=colour)
     axes.axhline(float(targets.mean()), color=QUIET, linestyle=":", label="always yes")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.legend()
+    axes.legend(loc="center left")
 
 
 def _threshold(axes: Axes, targets: npt.NDArray[Any], predictions: npt.NDArray[Any], *, chosen: float) -> None:
@@ -97,7 +97,7 @@ def _threshold(axes: Axes, targets: npt.NDArray[Any], predictions: npt.NDArray[A
         axes.plot(steps, values, color=colour, label=name)
     axes.axvline(chosen, color="black", linestyle=":", label="chosen on validation")
     axes.set(xlabel="threshold", ylabel="on the test part", ylim=(0, 1.02))
-    axes.legend()
+    axes.legend(loc="lower center")
 
 
 def _calibration(axes: Axes, targets: npt.NDArray[Any], predictions: npt.NDArray[Any]) -> None:
