@@ -142,7 +142,9 @@ def run(attempt: Attempt) -> int:
     try:
         loop = prepare(attempt, task, loaded, progress)
         resume(attempt, loop)
-        if not loop.run(attempt.stop):
+        has_finished = loop.run(attempt.stop)
+        loop.strategy.teardown()
+        if not has_finished:
             return say_stopped(attempt, loop)
         if attempt.world.leads:
             release(attempt, loop, loaded=loaded, datasets=datasets, facts=facts)

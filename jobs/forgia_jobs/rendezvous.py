@@ -7,6 +7,7 @@ changes.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import time
@@ -113,9 +114,15 @@ def join(placement: Placement, paths: RunPaths, *, device: torch.device, nodes: 
 
 
 def leave(world: World) -> None:
-    """Part from the other ranks at the end of an attempt that went well."""
+    """Part from the other ranks at the end of an attempt that went well.
+
+    What still holds the process group goes first: were it freed while the interpreter ends, one of its threads could
+    wait for an interpreter that is gone, and the process would abort with its work done.
+    """
     if world.size > 1:
+        gc.collect()
         dist.destroy_process_group()
+        gc.collect()
 
 
 def choose_device(local_rank: int, *, gpus_per_node: int) -> torch.device:
