@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -14,7 +16,8 @@ from forgia_cli.app import App
 FIRMS = ("alfa", "beta", "gamma")
 RECIPE = "press-failures"
 NEXT = """
-What to try next, in {folder}:
+What to try next:
+  cd {folder}{activate}
   forgia model show {recipe}                       figures, data, recipe and files of the model
   forgia dataset show beta                         what an Italian export became
   forgia plan {recipe} --profile leonardo-booster --account NAME --set resources.gpus_per_node=1
@@ -56,7 +59,13 @@ def demo(app: App, *, folder: Path) -> None:
     step(app, "model", "show", RECIPE)
     fresh = {path.name: path for path in samples.generate(generator, store.private_directory(place / "new"), seed=1)}
     step(app, "predict", RECIPE, str(fresh[files["beta"].name].relative_to(place)), "-o", "scored.parquet")
-    app.say(NEXT.format(folder=place, recipe=RECIPE))
+    app.say(NEXT.format(folder=place, recipe=RECIPE, activate=activation()))
+
+
+def activation() -> str:
+    """The line that puts ``forgia`` on the path, where it is not."""
+    script = Path(sys.prefix) / "bin" / "activate"
+    return f"\n  . {script}" if shutil.which("forgia") is None and script.is_file() else ""
 
 
 def step(app: App, *arguments: str) -> None:
