@@ -150,9 +150,9 @@ class Client:
         }
 
     def script(self, plan: Plan) -> str:
-        """The exact text that ``start`` would give to the scheduler."""
-        run_id = submission.new_run_id(plan, taken=submission.runs_of(self.home, plan))
-        paths = self.home.run(run_id)
+        """The exact text that ``start`` gives to the scheduler for the first attempt of the plan's run."""
+        known = submission.runs_of(self.home, plan)
+        paths = self.home.run(known[-1] if known else submission.new_run_id(plan, taken=known))
         return self.scheduler(plan.request["profile"]["scheduler"]).render(plan.request, paths)
 
     def start(self, plan: Plan, *, again: bool = False) -> Started:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import forgia
-from forgia import digest, scoring
+from forgia import digest, scoring, submission
 from forgia.catalogue import Catalogue
 from forgia.paths import HomePaths
 
@@ -49,3 +49,11 @@ def test_the_recipe_trains_on_its_sample_data(client: forgia.Client, name: str) 
     assert model.card.startswith("---")
     assert model.metrics["training"]["steps"] > 0
     assert Path(client.home.registry).is_dir()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_script_shown_for_a_request_that_has_a_run_is_that_runs(client: forgia.Client, name: str) -> None:
+    plan = client.plan(name, profile=client.open_profile("slurm-local"))
+    before = client.script(plan)
+    submission.freeze(client.home.run(submission.new_run_id(plan, taken=())), plan)
+    assert client.script(plan) == before
