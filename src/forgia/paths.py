@@ -68,6 +68,16 @@ class HomePaths:
         """``<organisation>/<kind>/<name>``; each leaf is one OCI image layout."""
         return self.root / "registry"
 
+    @property
+    def quota(self) -> Path:
+        """Budgets: the ledger of a team that has none elsewhere, and what is asked of the accounting."""
+        return self.root / "quota"
+
+    @property
+    def ledger(self) -> Path:
+        """The embedded ledger, a SQLite database."""
+        return self.quota / "ledger.db"
+
     def dataset(self, name: str, version: int) -> DatasetPaths:
         """The folder of one version of a dataset."""
         return DatasetPaths(self.datasets / checked_name("dataset", name) / str(version))

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from forgia import digest, document
 from forgia.fields import Count, Duration, Name, Strict, format_duration
 
-INFORMATIONAL = frozenset({"schema_version", "title", "sources", "verified_on", "queues", "purged"})
+INFORMATIONAL = frozenset({"schema_version", "title", "sources", "verified_on", "queues", "purged", "site"})
 """What changes nothing in a run, and so nothing in its identity."""
 
 
@@ -119,6 +119,8 @@ class Profile(Strict):
     name: Name
     title: str
     scheduler: Literal["local", "slurm"]
+    site: Name | None = None
+    """Whose budgets pay for it, where several profiles share them; None: the profile's own name."""
     verified_on: str | None = None
     """Date of the last look at the live cluster; None: only read about."""
     sources: tuple[str, ...] = ()
