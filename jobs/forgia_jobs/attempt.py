@@ -64,8 +64,8 @@ def main(run_dir: str) -> int:
     another attempt is wanted; 1 after a failure, which the journal explains.
     """
     started = time.perf_counter()
-    os.umask(0o077)
     paths = RunPaths(Path(run_dir).resolve())
+    os.umask(store.umask(paths.root))
     journal = Journal(paths)
     number = next_attempt(journal)
     rank = 0

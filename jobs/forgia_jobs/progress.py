@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from forgia import store
+
 
 class Progress:
     """The writer of metrics.jsonl; silent on all ranks but the leader."""
@@ -15,7 +17,7 @@ class Progress:
         self._path = path
         self._descriptor: int | None = None
         if is_writer:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._descriptor = store.create(path, os.O_APPEND)
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append a line; a reader sees it at once, a power cut may lose it (a checkpoint knows how far it counts)."""

@@ -28,8 +28,11 @@ def run(
     environment: Mapping[str, str] | None = None,
     without: Collection[str] = (),
     folder: Path | None = None,
+    umask: int = -1,
 ) -> Completed:
     """Run a program to its end; ``environment`` is laid over our own, ``without`` some of its variables.
+
+    ``umask``: -1 leaves ours.
 
     Raises: ClusterError — the program is not there (final) or did not answer in time (transient).
     """
@@ -43,6 +46,7 @@ def run(
             env={**{key: os.environ[key] for key in os.environ if key not in without}, **(environment or {})},
             cwd=folder,
             stdin=subprocess.DEVNULL,
+            umask=umask,
             check=False,
         )
     except FileNotFoundError as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 from forgia.errors import NotFound
 from forgia.paths import HomePaths, RunPaths
-from forgia.store import append_line, private_directory, read_lines, sync_directory
+from forgia.store import append_line, file_mode, private_directory, read_lines, sync_directory
 
 
 class State(enum.StrEnum):
@@ -201,7 +201,7 @@ def holder_of(paths: RunPaths, attempt: int) -> str:
 
 def _take(paths: RunPaths, attempt: int, holder: str) -> None:
     folder = private_directory(paths.attempt(attempt))
-    (folder / holder).touch(mode=0o600)  # so that the link leads somewhere
+    (folder / holder).touch(mode=file_mode(folder))  # so that the link leads somewhere
     with contextlib.suppress(FileExistsError):
         paths.claim(attempt).symlink_to(holder)
     sync_directory(folder)

@@ -1,11 +1,16 @@
-"""Files as forgia writes them: beside, fsync, rename; locked where two may write; private by default."""
+"""Files as forgia writes them: beside, fsync, rename; locked where two may write; private by default.
+
+A folder tree that its owner has opened to a group says so by a marker file; what is written below it follows.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +22,80 @@ PRIVATE_DIRECTORY_MODE = 0o700
 """On a shared project disk every collaborator may write; a file that another can swap is code another can run."""
 
 
+SHARED_MARKER = ".shared"
+"""In the top folder of a shared tree: who may do what below it, a key of ``GROUP_MODES``."""
+GROUP_MODES = {"nothing": 0, "read": stat.S_IRGRP | stat.S_IXGRP, "write": stat.S_IRWXG}
+
+
+@functools.cache
+def group_mode(folder: Path) -> int:
+    """What the group may do with what lies in a folder: permission bits, none unless the owner has shared it.
+
+    The nearest marker above decides. One that is not the folder owner's counts for nothing: on a project disk others
+    can put files beside ours.
+    """
+    try:
+        owner, marker = folder.stat().st_uid, folder / SHARED_MARKER
+        if marker.stat().st_uid == owner:
+            return GROUP_MODES.get(marker.read_text(encoding="utf-8").strip(), 0)
+    except OSError:
+        pass
+    return 0 if folder.parent == folder else group_mode(folder.parent)
+
+
+def directory_mode(folder: Path) -> int:
+    """Permissions of a new folder in ``folder``; a shared one hands its group down."""
+    bits = group_mode(folder.absolute())
+    return PRIVATE_DIRECTORY_MODE | bits | (stat.S_ISGID if bits else 0)
+
+
+def file_mode(folder: Path) -> int:
+    """Permissions of a new file in ``folder``."""
+    return stat.S_IRUSR | stat.S_IWUSR | (group_mode(folder.absolute()) & ~stat.S_IXGRP)
+
+
+def umask(folder: Path) -> int:
+    """The umask for programs that write below ``folder`` by themselves, such as a job."""
+    return 0o077 & ~group_mode(folder.absolute())
+
+
 def private_directory(path: Path) -> Path:
-    """Make a folder (and those above it) that only its owner can enter; leave an existing one as it is."""
-    path.mkdir(mode=PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+    """Make a folder (and those above it) that nobody else can enter, or the group of a shared tree alone.
+
+    An existing folder stays as it is.
+    """
+    if not path.is_dir():
+        if path.parent != path:
+            private_directory(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=PRIVATE_DIRECTORY_MODE)
+            if (mode := directory_mode(path.parent)) != PRIVATE_DIRECTORY_MODE:
+                path.chmod(mode)
+        if not path.is_dir():
+            raise NotADirectoryError(f"{path} is a file where a folder should be")
     return path
 
 
-def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o600) -> None:
+def create(path: Path, flags: int) -> int:
+    """Open a file to write, and give a new one the permissions of its place, whatever the umask; a descriptor."""
+    mode = file_mode(path.parent)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600)
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+        return os.open(path, os.O_WRONLY | flags)
+    if mode != 0o600:
+        os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace a file so that a reader, or a crash at any moment, sees the old bytes or the new, never a mixture."""
     payload = data.encode() if isinstance(data, str) else data
     beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = create(beside, os.O_EXCL)
         with os.fdopen(descriptor, "wb") as file:
             file.write(payload)
             file.flush()
@@ -56,7 +123,7 @@ def read_json(path: Path) -> Any:
 def append_line(path: Path, value: Any, *, sync: bool) -> None:
     """Append one JSON line in one write, so that lines of several writers never mix."""
     line = json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = create(path, os.O_APPEND)
     try:
         os.write(descriptor, line.encode())
         if sync:
@@ -87,7 +154,7 @@ def building(final: Path) -> Iterator[Path]:
     private_directory(final.parent)
     sweep(final)
     beside = final.parent / f".{final.name}.{os.getpid()}.{os.urandom(4).hex()}.part"
-    beside.mkdir(mode=PRIVATE_DIRECTORY_MODE)
+    private_directory(beside)
     try:
         yield beside
         sync_tree(beside)
@@ -124,7 +191,7 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
     """
     private_directory(path.parent)
     deadline = time.monotonic() + timeout_s
-    with path.open("a+b") as file:
+    with os.fdopen(create(path, os.O_APPEND), "ab") as file:
         while True:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -119,7 +119,7 @@ def _build(
     if not writer.rows and not rejects.count:
         raise UserError(f"{plan.opened[0].path}: no rows of data")
     rejects.judge(rows=writer.rows, max_share=max_rejects)
-    data.chmod(0o600)
+    data.chmod(store.file_mode(data.parent))
     manifest = replace(
         blank,
         sources=sources,

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from forgia import store
 from forgia.dataset.parse import Reject
 from forgia.errors import Problem, UserError
 
@@ -24,7 +25,7 @@ class RejectsFile:
 
     def __enter__(self) -> RejectsFile:
         self._file = self._path.open("x", encoding="utf-8", newline="")
-        self._path.chmod(0o600)
+        self._path.chmod(store.file_mode(self._path.parent))
         self._csv = csv.writer(self._file)
         self._csv.writerow(["source", "line", "reason", "text"])
         return self

@@ -24,7 +24,7 @@ from forgia.run import claim
 from forgia.schedulers import local, processes
 from forgia.schedulers.payload import ATTEMPT_VARIABLE, MORE_WANTED, TASK_FILE
 from forgia.schedulers.slurm_script import MOST_REQUEUES
-from forgia.store import private_directory, write_atomic
+from forgia.store import file_mode, private_directory, write_atomic
 
 GRACE_S = 10.0
 """Between asking the ranks to stop and killing them."""
@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> None:
     """Control one job."""
     controller = RunController(RunPaths(Path(arguments[0]).parent.parent))
     private_directory(controller.place().parent)
-    controller.place().touch(mode=0o600)  # its submitter may not have lived to do it
+    controller.place().touch(mode=file_mode(controller.place().parent))  # its submitter may not have lived to do it
     controller.run()
 
 

@@ -18,12 +18,12 @@ from submitit.core.utils import DelayedSubmission
 from submitit.local.local import LocalExecutor, LocalJob
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
-from forgia import process
+from forgia import digest, process
 from forgia.errors import ClusterError, Refused
 from forgia.paths import RunPaths
 from forgia.schedulers import slurm_words
-from forgia.schedulers.payload import TASK_FILE, NodeProgram
-from forgia.store import private_directory, sync_directory, write_atomic
+from forgia.schedulers.payload import SEAL_VARIABLE, TASK_FILE, NodeProgram
+from forgia.store import create, private_directory, sync_directory, umask, write_atomic
 
 SUBMIT_TIMEOUT_S = 120.0
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
@@ -43,6 +43,10 @@ class OnePickle(PicklingExecutor):
         super().__init__(paths.submission)
         self.paths, self.text, self.attempt = paths, text, attempt
         self.script = paths.submission / f"job-{attempt}.sh"
+
+    def seal(self) -> dict[str, str]:
+        """What the job will know its payload by: the environment travels with the submission, out of others' reach."""
+        return {SEAL_VARIABLE: digest.hexadecimal(digest.of_file(self.folder / TASK_FILE))}
 
     def _internal_process_submissions(self, delayed_submissions: list[DelayedSubmission]) -> list[Submitted]:
         """Submitit names the pickle after the submission, so that a job whose submitter died would wait in vain."""
@@ -75,7 +79,13 @@ class SlurmSubmission(OnePickle, SlurmExecutor):
                 hint="run forgia on the cluster's login node, or choose the profile laptop",
             )
         argv = ["sbatch", "--parsable", str(self.script)]
-        done = process.run(argv, timeout_s=SUBMIT_TIMEOUT_S, without=foreign_variables())
+        done = process.run(
+            argv,
+            timeout_s=SUBMIT_TIMEOUT_S,
+            environment=self.seal(),
+            without=foreign_variables(),
+            umask=umask(self.folder),  # SLURM gives it to the job, and makes the log files with it
+        )
         words = " ".join(done.stderr.replace("sbatch: error: ", "").split())
         found = re.match(r"(\d+)(;|$)", done.stdout.strip())
         if done.returncode or not found:
@@ -91,7 +101,7 @@ class LocalSubmission(OnePickle, LocalExecutor):
     def _submit_command(self, command: str) -> LocalJob[Any]:
         write_atomic(self.script, self.text)
         dropped = set(foreign_variables())
-        log = os.open(self.paths.attempt(self.attempt) / "batch.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = create(self.paths.attempt(self.attempt) / "batch.log", os.O_APPEND)
         try:
             controller = subprocess.Popen(
                 ["bash", str(self.script)],
@@ -99,8 +109,9 @@ class LocalSubmission(OnePickle, LocalExecutor):
                 stdout=log,
                 stderr=log,
                 cwd=self.paths.root,
-                env={name: value for name, value in os.environ.items() if name not in dropped},
+                env={**{name: value for name, value in os.environ.items() if name not in dropped}, **self.seal()},
                 start_new_session=True,
+                umask=umask(self.folder),
             )
         finally:
             os.close(log)

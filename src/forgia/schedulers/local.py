@@ -19,7 +19,7 @@ from forgia.paths import HomePaths, RunPaths
 from forgia.schedulers import processes, script
 from forgia.schedulers.payload import PROGRAM
 from forgia.schedulers.protocol import JobState, JobView
-from forgia.store import private_directory, read_json
+from forgia.store import file_mode, private_directory, read_json
 
 CONTROLLER = "forgia.schedulers.controller"
 
@@ -57,7 +57,7 @@ class LocalScheduler:
             raise UserError(message, hint="set resources.nodes to 1, or choose a SLURM profile")
         wrong = [*script.wrong_paths(paths), *script.wrong_environment(profile.get("environment") or {})]
         script.refuse(wrong, run_id=paths.root.name, profile=name)
-        lines = ["#!/bin/bash", f"# run {paths.root.name} on this machine", *script.preamble(profile), ""]
+        lines = ["#!/bin/bash", f"# run {paths.root.name} on this machine", *script.preamble(profile, paths), ""]
         last = controller_command(profile, paths, attempt=attempt)
         return "\n".join([*lines, *exports(request, attempt=attempt), last, ""])
 
@@ -73,7 +73,7 @@ class LocalScheduler:
             log = paths.attempt(attempt) / "batch.log"
             raise ClusterError(f"run {paths.root.name} ended before it began", transient=False, hint=f"see {log}")
         job = LocalJob(paths.root.name, attempt, f"{pid}-{mark}")
-        record_path(self.home, job).touch(mode=0o600)
+        record_path(self.home, job).touch(mode=file_mode(records(self.home)))
         return job.job_id
 
     def find(self, run_ids: Sequence[str], *, attempts: Mapping[str, int] | None = None) -> dict[str, str]:

@@ -23,6 +23,8 @@ ATTEMPT_VARIABLE = "FORGIA_ATTEMPT"
 MORE_WANTED = "another-attempt"
 """Empty file in an attempt's log folder. An exit code would drown: a launcher reports the highest of all ranks."""
 TASK_FILE = "task.pkl"
+SEAL_VARIABLE = "FORGIA_SEAL"
+"""SHA-256 of the task file, in the job's environment: kept by the scheduler, out of reach of who can write to disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

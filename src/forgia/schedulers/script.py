@@ -11,14 +11,15 @@ from typing import Any
 from forgia.errors import UserError
 from forgia.paths import CLAIM, RunPaths
 from forgia.schedulers.payload import ATTEMPT_VARIABLE
+from forgia.store import umask
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 """Characters that end a line for somebody."""
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 OWN_VARIABLES = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "FORGIA_", "MASTER_", "LD_PRELOAD", "BASH_ENV")
 """Beginnings of variables that a profile may not set: the launcher's own, and those that run code."""
-TASK_COMMAND = "-u -m submitit.core._submit"
-"""How submitit starts a task. Source: submitit 1.5.4, SlurmExecutor._submitit_command_str"""
+TASK_COMMAND = "-u -m forgia.schedulers.node"
+"""How a task starts, in place of submitit's ``-u -m submitit.core._submit``, which loads whatever pickle lies there."""
 
 
 def wrong_texts(values: Mapping[str, Any]) -> list[str]:
@@ -59,12 +60,12 @@ def refuse(problems: Iterable[str], *, run_id: str, profile: str) -> None:
         raise UserError(text, hint=f"forgia profile show {profile}")
 
 
-def preamble(profile: Mapping[str, Any]) -> list[str]:
+def preamble(profile: Mapping[str, Any], paths: RunPaths) -> list[str]:
     """Shell lines before the task: modules, variables and the site's own lines; the first that fails ends the job."""
     modules = list(profile.get("modules") or ())
     environment = dict(profile.get("environment") or {})
     return [
-        "umask 077",
+        f"umask {umask(paths.root):03o}",
         # A batch shell is no login shell: the function may not be there yet.
         *(["type module >/dev/null 2>&1 || source /etc/profile"] if modules else []),
         "set -e",

@@ -52,7 +52,7 @@ def render(request: Mapping[str, Any], paths: RunPaths, *, attempt: int) -> str:
         profile=str(profile.get("name", "")),
     )
     lines = ["#!/bin/bash", *(flag_line(name, value) for name, value in flags.items()), ""]
-    return "\n".join([*lines, *script.preamble(profile), "", *body(profile, attempt=attempt), ""])
+    return "\n".join([*lines, *script.preamble(profile, paths), "", *body(profile, attempt=attempt), ""])
 
 
 def job_name(run_id: str, attempt: int) -> str:

@@ -6,7 +6,7 @@ trap 'echo "forgia: line $LINENO of the batch script failed: $BASH_COMMAND" >&2'
 
 export FORGIA_ATTEMPT=1
 export SUBMITIT_EXECUTOR=local
-export SUBMITIT_LOCAL_COMMAND='/opt/forgia/bin/python -u -m submitit.core._submit submission'
+export SUBMITIT_LOCAL_COMMAND='/opt/forgia/bin/python -u -m forgia.schedulers.node submission'
 export SUBMITIT_LOCAL_JOB_NUM_NODES=1
 export SUBMITIT_LOCAL_NODEID=0
 export SUBMITIT_LOCAL_NTASKS=2
