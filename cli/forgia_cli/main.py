@@ -78,6 +78,7 @@ TREE: Mapping[str, Any] = {
         },
     ),
     "config": ("config:config", "Show the settings and where each came from."),
+    "share": ("share:share", "Open this home to a Unix group, or close it."),
     "completion": ("completion:completion", "Print the shell completion script."),
 }
 """Name → (module:attribute, one line of help), or for a noun → (one line of help, its verbs)."""

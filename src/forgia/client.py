@@ -28,7 +28,7 @@ from forgia.paths import HomePaths
 from forgia.plan import Choice, Plan
 from forgia.profile import Profile
 from forgia.recipe import FILE_NAME, RecipeFolder
-from forgia.run import Journal, RunStatus, State, open_run, settle_ended
+from forgia.run import Journal, RunStatus, State, is_mine, open_run, settle_ended
 from forgia.schedulers import open_scheduler
 from forgia.schedulers.protocol import Scheduler
 from forgia.submission import Started
@@ -178,7 +178,8 @@ class Client:
             log = paths.stderr(found.attempt, 0)
             raise JobFailed(found.run_id, state=found.state, reason=found.reason or "it has no release", log_path=log)
         collected = collection.collect(self.home, self.settings.organisation, found.run_id)
-        settle_ended(self.home, [Journal(paths).status()])
+        if is_mine(paths):
+            settle_ended(self.home, [Journal(paths).status()])
         return collected
 
     def collect_finished(self) -> tuple[list[Collected], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forgia import digest as digests
 from forgia import store
@@ -13,7 +13,7 @@ from forgia.registry.contents import Contents, contents
 from forgia.registry.layout import OciLayout
 from forgia.registry.models import KIND
 from forgia.release import IDENTITY, Version, is_version
-from forgia.run import Journal, State
+from forgia.run import Journal, State, is_mine, settle_ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,10 @@ def collect(home: HomePaths, organisation: str, run_id: str) -> Collected:
     registry = OciLayout(home.repository(organisation, KIND, name))
     tag = registry.copy_from(outbox, release.digest, tag=choose)
     collected = Collected(name=name, version=str(Version.parse(tag)), digest=release.digest)
-    _journal(paths, outbox, collected)
+    if is_mine(paths):
+        _journal(paths, outbox, collected)
+    else:
+        _settle(home, paths, collected)
     return collected
 
 
@@ -69,3 +72,9 @@ def _journal(paths: RunPaths, outbox: OciLayout, collected: Collected) -> None:
         if (status.state, status.version, status.digest) != (State.COLLECTED, collected.version, collected.digest):
             facts = {"model": collected.name, "version": collected.version, "digest": collected.digest}
             journal.record(State.COLLECTED, by="submitter", attempt=status.attempt, **facts)
+
+
+def _settle(home: HomePaths, paths: RunPaths, collected: Collected) -> None:
+    """Say that a colleague's run is collected, where everyone reads it: its journal is for its owner to write."""
+    found = Journal(paths).status()
+    settle_ended(home, [replace(found, state=State.COLLECTED, version=collected.version, digest=collected.digest)])

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from forgia.errors import NotFound
+from forgia.errors import NotFound, Refused
 from forgia.paths import HomePaths, RunPaths
 from forgia.store import append_line, file_mode, private_directory, read_lines, sync_directory
 
@@ -244,6 +244,30 @@ def statuses(home: HomePaths) -> Iterator[RunStatus]:
             yield RunStatus.from_json(line)
         else:
             yield Journal(home.run(run_id)).status()
+
+
+def is_mine(paths: RunPaths) -> bool:
+    """This user made the run, and may write in its folder."""
+    return paths.root.stat().st_uid == os.getuid()
+
+
+def owner_of(paths: RunPaths) -> str:
+    """The user who made the run."""
+    import pwd
+
+    number = paths.root.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def require_mine(paths: RunPaths, what: str) -> None:
+    """Raises: Refused — the run is a colleague's: it can be looked at and collected, not changed."""
+    if not is_mine(paths):
+        owner = owner_of(paths)
+        message = f"run {paths.root.name} is {owner}'s; only {owner} can {what} it"
+        raise Refused(message, hint="forgia run --again makes a run of your own")
 
 
 def settle_ended(home: HomePaths, found: Iterable[RunStatus]) -> None:

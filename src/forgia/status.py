@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from forgia import store
 from forgia.errors import ClusterError
 from forgia.paths import HomePaths, RunPaths
-from forgia.run import NOBODY, Journal, RunStatus, State, bar, holder_of, statuses
+from forgia.run import NOBODY, Journal, RunStatus, State, bar, holder_of, is_mine, require_mine, statuses
 from forgia.schedulers.protocol import JobState, JobView, Scheduler
 
 SUBMISSION_DEADLINE = timedelta(seconds=90)
@@ -76,10 +76,14 @@ class Answers:
 
 
 def ask(home: HomePaths, schedulers: Schedulers, runs: Iterable[RunStatus]) -> Answers:
-    """Ask each scheduler once about all of its open runs, and write down what their journals did not know."""
+    """Ask each scheduler once about all of our open runs, and write down what their journals did not know.
+
+    A colleague's runs in a shared home are as their journals say; their owner asks about them.
+    """
     by_scheduler: dict[str, list[RunStatus]] = {}
     for status in runs:
-        by_scheduler.setdefault(status.scheduler, []).append(status)
+        if is_mine(home.run(status.run_id)):
+            by_scheduler.setdefault(status.scheduler, []).append(status)
     answers = Answers()
     for name, mine in by_scheduler.items():
         untold = set()
@@ -218,6 +222,8 @@ def cancel(home: HomePaths, schedulers: Schedulers, ids: Sequence[str]) -> list[
 
     Raises: ClusterError — a scheduler did not answer; the runs of the others are cancelled.
     """
+    for run_id in ids:
+        require_mine(home.run(run_id), "cancel")
     found = {run_id: Journal(home.run(run_id)).status() for run_id in ids}
     answers = ask(home, schedulers, [status for status in found.values() if is_open(status)])
     by_scheduler: dict[str, list[RunStatus]] = {}

@@ -13,7 +13,7 @@ from forgia import digest, status, store
 from forgia.errors import ClusterError, ForgiaError, UserError
 from forgia.paths import HomePaths, RunPaths
 from forgia.plan import Plan
-from forgia.run import Journal, RunStatus, State, bar, unsettle
+from forgia.run import Journal, RunStatus, State, bar, require_mine, unsettle
 from forgia.status import Schedulers
 
 
@@ -48,6 +48,8 @@ def start(home: HomePaths, plan: Plan, schedulers: Schedulers, *, again: bool = 
 def join(home: HomePaths, run_id: str, schedulers: Schedulers) -> Started:
     """The run that this request already is: as it stands, or with another attempt where the last one ended badly."""
     found = status.refresh(home, run_id, schedulers)
+    if is_ready(found):
+        require_mine(home.run(run_id), "try again")
     if found.state is State.SUBMITTING:
         message = f"run {run_id} of this request is being submitted by another command"
         raise ClusterError(message, transient=True, hint=f"try again in a minute, or forgia job show {run_id}")
@@ -136,6 +138,7 @@ def retry(home: HomePaths, run_id: str, schedulers: Schedulers) -> RunStatus:
 
     Raises: UserError — the run is still going or has its release.
     """
+    require_mine(home.run(run_id), "try again")
     found = status.refresh(home, run_id, schedulers)
     if found.state.is_success:
         raise UserError(f"run {run_id} has succeeded; there is nothing to try again", hint="forgia run --again")
