@@ -96,7 +96,7 @@ class JobFailed(ForgiaError):
 
     def __init__(self, run_id: str, *, state: str, reason: str, log_path: Path | None = None) -> None:
         self.run_id, self.state, self.reason, self.log_path = run_id, state, reason, log_path
-        super().__init__(f"run {run_id} {state}: {reason}", hint=f"forgia job logs {run_id}")
+        super().__init__(f"run {run_id} {state}: {reason}", hint=f"forgia job why {run_id}")
 
 
 class IntegrityError(ForgiaError):

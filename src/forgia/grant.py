@@ -51,6 +51,13 @@ class Holder:
         return self.path[: len(other.path)] == other.path
 
 
+CEILINGS = ("gpus", "jobs", "registry_gb", "billing_s")
+"""What a holder, with all below, can be capped at: GPUs and jobs at once, gigabytes in the registry, held + charged."""
+
+ROLES = ("viewer", "member", "admin", "staff")
+"""What an actor may be, the strongest last."""
+
+
 class Kind(enum.StrEnum):
     """Why an amount moved."""
 
@@ -71,7 +78,11 @@ class Kind(enum.StrEnum):
     EXPIRE = "expire"
     """What was left when the validity ended."""
     TRANSFER = "transfer"
-    """From one grant to another."""
+    """From one grant to another, or back to where a closed grant came from."""
+    RULE = "rule"
+    """No amount: a role, a ceiling, a setting, a freeze, a request or its approval; the facts say which."""
+    QUARANTINE = "quarantine"
+    """No amount: a row of the accounting that nobody could judge, kept until somebody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +126,7 @@ class HoldRequest:
     """The worst case of a submission, to be reserved before the scheduler hears of it."""
 
     key: str
-    """Names the hold for ever, ``<run id>@<attempt>``: asked again with the same key, the ledger gives the same hold."""
+    """Names the hold for ever, ``<run id>@<attempt>``; asked again with the same key, there is the same hold."""
     run_id: str
     holder: Holder
     resource: str

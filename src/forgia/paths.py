@@ -16,6 +16,14 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md (p
 
 CLAIM = "claim"
 """In an attempt's folder: a link whose target names the job that has the attempt. Batch scripts make it too."""
+HISTORY = "job-history"
+"""In an attempt's folder: how the job's earlier attempts ended, ``<state>|<start>|<end>`` a line, as sacct says it."""
+LAST_FACTS = "job-facts"
+"""In an attempt's folder: what SLURM said of the job when its ranks had gone."""
+SLOWEST = "slowest.json"
+"""Among the checkpoints: how long the slowest of them took."""
+LAST_WORD = "last-word.jsonl"
+"""In an attempt's folder: a line for the journal, should nothing go on after this attempt."""
 
 
 def checked_name(kind: str, name: str) -> str:
@@ -64,6 +72,11 @@ class HomePaths:
         return self.runs / ".fake-scheduler.json"
 
     @property
+    def environments(self) -> Path:
+        """Packed Python environments, each one file, and what they are made of."""
+        return self.root / "environments"
+
+    @property
     def registry(self) -> Path:
         """``<organisation>/<kind>/<name>``; each leaf is one OCI image layout."""
         return self.root / "registry"
@@ -78,6 +91,25 @@ class HomePaths:
         """The embedded ledger, a SQLite database."""
         return self.quota / "ledger.db"
 
+    @property
+    def settled_until(self) -> Path:
+        """Cluster and account → until when the accounting has been settled; without it a window is only longer."""
+        return self.quota / "settled-until.json"
+
+    @property
+    def told_alerts(self) -> Path:
+        """Ledger → which alerts its staff here has been told, and on which day."""
+        return self.quota / "told-alerts.json"
+
+    @property
+    def sweeps(self) -> Path:
+        """One folder a sweep."""
+        return self.root / "sweeps"
+
+    def sweep(self, sweep_id: str) -> SweepPaths:
+        """The folder of a sweep."""
+        return SweepPaths(self.sweeps / checked_name("sweep", sweep_id))
+
     def dataset(self, name: str, version: int) -> DatasetPaths:
         """The folder of one version of a dataset."""
         return DatasetPaths(self.datasets / checked_name("dataset", name) / str(version))
@@ -85,6 +117,14 @@ class HomePaths:
     def sample(self, name: str) -> Path:
         """Which datasets a sample generator's files became."""
         return self.datasets / f".{checked_name('sample dataset', name)}.json"
+
+    def environment(self, digest: str) -> Path:
+        """The manifest of the environment made of what this digest names."""
+        return self.environments / f"{digest.removeprefix('sha256:')}.json"
+
+    def environment_archive(self, digest: str) -> Path:
+        """The one file, named by its bytes, that holds an environment."""
+        return self.environments / f"{digest.removeprefix('sha256:')}.tar.gz"
 
     def run(self, run_id: str) -> RunPaths:
         """The folder of a run."""
@@ -149,6 +189,26 @@ class RunPaths:
         return self.root / "inputs.json"
 
     @property
+    def tariff(self) -> Path:
+        """What the run asks of a budget at worst; not part of the identity."""
+        return self.root / "tariff.json"
+
+    @property
+    def environment(self) -> Path:
+        """Which bytes the environment of the run is, where it is not the submitter's own."""
+        return self.root / "environment.json"
+
+    @property
+    def unpacking(self) -> Path:
+        """The program that enters that environment on a node."""
+        return self.root / "unpacking.py"
+
+    @property
+    def excluded_nodes(self) -> Path:
+        """Nodes that preflight found bad, a line each."""
+        return self.root / "excluded-nodes"
+
+    @property
     def recipe(self) -> Path:
         """The frozen copy of the recipe's folder."""
         return self.root / "recipe"
@@ -196,6 +256,44 @@ class RunPaths:
         """Which job has an attempt: whoever made this link first."""
         return self.attempt(attempt) / CLAIM
 
+    def array(self, attempt: int) -> Path:
+        """Of which array the attempt is a member: a link whose target says it."""
+        return self.attempt(attempt) / "array"
+
+    def reason(self, attempt: int, rank: int) -> Path:
+        """Why a rank ended badly, when and on which host."""
+        return self.attempt(attempt) / f"rank-{rank}.reason"
+
+    def reasons(self, attempt: int) -> list[Path]:
+        """The reasons that ranks of an attempt have left."""
+        return sorted(self.attempt(attempt).glob("rank-*.reason"))
+
+    def batch_log(self, attempt: int) -> Path:
+        """What the batch script and its launcher said; the scheduler goes on with it when it starts a job again."""
+        return self.attempt(attempt) / "batch.log"
+
+    def history(self, attempt: int) -> Path:
+        """How the job's earlier attempts ended, in its scheduler's words."""
+        return self.attempt(attempt) / HISTORY
+
+    def last_facts(self, attempt: int) -> Path:
+        """What the scheduler said of the job when the ranks of this attempt had gone."""
+        return self.attempt(attempt) / LAST_FACTS
+
+    def last_word(self, attempt: int) -> Path:
+        """What the journal is to hear if nothing goes on after this attempt."""
+        return self.attempt(attempt) / LAST_WORD
+
+    @property
+    def slowest_checkpoint(self) -> Path:
+        """How long the slowest checkpoint took, in seconds."""
+        return self.checkpoints / SLOWEST
+
+    @property
+    def interruptions(self) -> Path:
+        """When the local scheduler is to interrupt the run; for trying out what a cluster would do."""
+        return self.root / "interrupt-at.json"
+
     def stdout(self, attempt: int, rank: int) -> Path:
         """What a rank printed."""
         return self.attempt(attempt) / f"rank-{rank}.out"
@@ -203,3 +301,55 @@ class RunPaths:
     def stderr(self, attempt: int, rank: int) -> Path:
         """What a rank complained of."""
         return self.attempt(attempt) / f"rank-{rank}.err"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPaths:
+    """One sweep: which points it has. What became of them is in their runs."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """The points in their order, with the run of each."""
+        return self.root / "sweep.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held while members are sent."""
+        return self.root / ".lock"
+
+    @property
+    def arrays(self) -> Path:
+        """One folder an array job, counted from 1."""
+        return self.root / "arrays"
+
+    def array(self, number: int) -> ArrayPaths:
+        """The folder of one array job."""
+        return ArrayPaths(self.arrays / str(number))
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPaths:
+    """One array job: which of its tasks is which run."""
+
+    root: Path
+
+    @property
+    def members(self) -> Path:
+        """Run and attempt of each task, a line a task; the last file that is written before the scheduler hears."""
+        return self.root / "members"
+
+    @property
+    def script(self) -> Path:
+        """The batch script of every task."""
+        return self.root / "job.sh"
+
+    @property
+    def log(self) -> Path:
+        """What was said before a task knew its run."""
+        return self.root / "batch.log"
+
+    def cancelled(self, index: int) -> Path:
+        """There when a task is not wanted any more; for a scheduler that has no other way to be told."""
+        return self.root / f"cancelled-{index}"

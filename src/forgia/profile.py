@@ -15,7 +15,9 @@ from pydantic import Field, model_validator
 from forgia import digest, document
 from forgia.fields import Count, Duration, Name, Strict, format_duration
 
-INFORMATIONAL = frozenset({"schema_version", "title", "sources", "verified_on", "queues", "purged", "site"})
+INFORMATIONAL = frozenset(
+    {"schema_version", "title", "sources", "verified_on", "queues", "purged", "site", "max_array_size", "max_submit"}
+)
 """What changes nothing in a run, and so nothing in its identity."""
 
 
@@ -154,6 +156,14 @@ class Profile(Strict):
     """Further flags of sbatch that the site wants; a request's own are never overruled."""
     python: str | None = None
     """Interpreter on the nodes; None: the one that submits."""
+    max_array_size: Count | None = None
+    """Tasks of one array job; None: unknown, and SLURM's default holds."""
+    max_submit: Count | None = None
+    """Jobs, tasks of arrays among them, that one user may have in the queue; None: unknown, or no such limit."""
+    container: Literal["apptainer"] | None = None
+    """What runs images on the nodes; None: nothing is known to."""
+    environment_unpack: Literal["node", "shared"] = "node"
+    """Where a packed environment is unpacked: on the node's own disk if there is room, or on the shared one."""
     compute_internet: bool | None = None
     """None: unknown."""
     purged: dict[str, Count] = Field(default_factory=dict)

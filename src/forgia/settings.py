@@ -26,6 +26,10 @@ class Settings:
     """Cluster profile used when a command names none."""
     catalogue: tuple[Path, ...] = ()
     """Folders that hold recipes, profiles and vocabularies, before the built-in catalogue."""
+    ledger: Path | str | None = None
+    """Where budgets are kept: a file, or ``postgresql://host/database`` without a password; None: in forgia's home."""
+    project: str = "main"
+    """What of the organisation pays: the third name of a holder's path."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """Where each value came from: flag, environment, a file, or default."""
 
@@ -67,11 +71,13 @@ def load(
         organisation=organisation,
         profile=str(values.get("profile", "laptop")),
         catalogue=as_paths(values.get("catalogue", ())),
+        ledger=as_place(values["ledger"]) if "ledger" in values else None,
+        project=checked_name("project", str(values.get("project", "main"))),
         origin={key: origin.get(key, "default") for key in KEYS},
     )
 
 
-KEYS = ("home", "organisation", "profile", "catalogue")
+KEYS = ("home", "organisation", "profile", "catalogue", "ledger", "project")
 
 
 def as_paths(value: Any) -> tuple[Path, ...]:
@@ -80,11 +86,18 @@ def as_paths(value: Any) -> tuple[Path, ...]:
     return tuple(Path(part).expanduser().absolute() for part in parts if part)
 
 
+def as_place(value: Any) -> Path | str:
+    """Where a ledger is: a URL as it stands, else a file."""
+    return str(value) if "://" in str(value) else Path(str(value)).expanduser().absolute()
+
+
 def beside(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a file, with its relative folders taken from where the file lies."""
+    """Settings of a file, with its relative paths taken from where the file lies."""
     values = dict(found)
     if "home" in values:
         values["home"] = str(path.parent / Path(str(values["home"])).expanduser())
+    if "ledger" in values and "://" not in str(values["ledger"]):
+        values["ledger"] = str(path.parent / Path(str(values["ledger"])).expanduser())
     if "catalogue" in values:
         parts = values["catalogue"] if isinstance(values["catalogue"], list) else [values["catalogue"]]
         values["catalogue"] = [str(path.parent / Path(str(part)).expanduser()) for part in parts]
