@@ -11,7 +11,7 @@ from forgia_cli.app import App
 @click.argument("run", required=False)
 @click.pass_obj
 def collect(app: App, *, run: str | None) -> None:
-    """Put finished releases into the registry; all of them, or that of one RUN. Safe to repeat.
+    """Put finished releases into the registry, all of them or that of one RUN, and settle their budgets. Repeatable.
 
     \b
     forgia collect
@@ -24,6 +24,8 @@ def collect(app: App, *, run: str | None) -> None:
         collected(app, open_run(app.home, run).root.name)
         return
     done, complaints = app.client.collect_finished()
+    if words := app.client.settle():
+        complaints.append(words)
     for release in done:
         app.out(f"{release.name}@{release.version}  {release.digest}")
     if not done and not complaints:

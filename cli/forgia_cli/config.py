@@ -24,6 +24,8 @@ def config(app: App, *, as_json: bool) -> None:
         "organisation": found.organisation,
         "profile": found.profile,
         "catalogue": [str(path) for path in found.catalogue],
+        "ledger": str(found.ledger or found.home.ledger),
+        "project": found.project,
     }
     if as_json:
         app.show_json({"settings": {key: {"value": values[key], "from": found.origin[key]} for key in values}})

@@ -31,6 +31,8 @@ def follow(app: App, run_id: str) -> None:
     except KeyboardInterrupt:
         app.say(f"\nrun {run_id} goes on; come back with: forgia job wait {run_id}")
         raise
+    if words := app.client.settle():
+        app.say(f"warning: {words}")
     if not status.state.is_success:
         raise failure(paths, status)
 

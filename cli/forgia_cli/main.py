@@ -19,6 +19,16 @@ TREE: Mapping[str, Any] = {
     "plan": ("plan:plan", "Show script, cost and origin of each value; send nothing."),
     "run": ("run:run", "Submit, wait, collect: from recipe to registered model."),
     "submit": ("submit:submit", "Send a recipe to the scheduler and come back at once."),
+    "sweep": (
+        "A recipe at many points of its parameters, as one array job.",
+        {
+            "run": ("sweep.run:run", "Run a recipe at many points; register the best."),
+            "show": ("sweep.show:show", "Show a sweep: points, figures, states."),
+            "list": ("sweep.list:list_", "List the sweeps."),
+            "retry": ("sweep.retry:retry", "Send the members that failed once more."),
+            "cancel": ("sweep.cancel:cancel", "End what has not ended."),
+        },
+    ),
     "collect": ("collect:collect", "Put finished releases into the registry."),
     "predict": ("predict:predict", "Score new data with a registered model."),
     "demo": ("demo:demo", "The whole way, on generated data of three firms."),
@@ -53,6 +63,7 @@ TREE: Mapping[str, Any] = {
             "list": ("job.list:list_", "List the runs."),
             "show": ("job.show:show", "Show a run: states, reasons, results."),
             "logs": ("job.logs:logs", "Print what the ranks wrote; -f follows."),
+            "why": ("job.why:why", "Say why a run stands where it stands, and what to do."),
             "wait": ("job.wait:wait", "Wait for runs, then collect their releases."),
             "cancel": ("job.cancel:cancel", "End runs."),
             "retry": ("job.retry:retry", "Another attempt, from the last checkpoint."),
@@ -68,6 +79,42 @@ TREE: Mapping[str, Any] = {
             "alias": ("model.alias:alias", "Point a movable name at a version."),
         },
     ),
+    "quota": (
+        "Budgets: who may use how much, and what was used.",
+        {
+            "init": ("quota.init:init", "Make the ledger; you become its first staff."),
+            "show": ("quota.show:show", "Show budgets, a firm a line: used, held, left, pace, end."),
+            "grant": ("quota.grant:grant", "Give a budget, or a part of one."),
+            "extend": ("quota.extend:extend", "Make a grant last longer, or larger."),
+            "transfer": ("quota.transfer:transfer", "Move what is free from one grant to another."),
+            "freeze": ("quota.freeze:freeze", "Give no new holds on a grant."),
+            "unfreeze": ("quota.unfreeze:unfreeze", "Give holds on a frozen grant again."),
+            "close": ("quota.close:close", "End a grant; what is left goes back."),
+            "ceiling": ("quota.ceiling:ceiling", "Cap GPUs, jobs or storage of a holder."),
+            "role": ("quota.role:role", "Give a user a role, or take it back."),
+            "roles": ("quota.roles:roles", "List who has which role where."),
+            "token": ("quota.token:token", "Make a token with a role, for a service."),
+            "request": ("quota.request:request", "Ask for a budget, or for more of one."),
+            "requests": ("quota.requests:requests", "List what waits for approval."),
+            "approve": ("quota.approve:approve", "Approve what somebody else asked for."),
+            "reject": ("quota.reject:reject", "Turn a request down."),
+            "holds": ("quota.holds:holds", "List what is reserved for jobs."),
+            "settle": ("quota.settle:settle", "Charge what SLURM's accounting says was used."),
+            "quarantine": ("quota.quarantine:quarantine", "List rows of the accounting that nobody could judge."),
+            "entries": ("quota.entries:entries", "The audit trail: who, when, why, how much."),
+            "adjust": ("quota.adjust:adjust", "Correct what was charged, towards the site's count."),
+            "reverse": ("quota.reverse:reverse", "Post the opposite of a posting."),
+            "verify": ("quota.verify:verify", "Check the chain and replay every posting."),
+            "setting": ("quota.setting:setting", "Show or change the ledger's settings, such as four eyes."),
+            "report": ("quota.report:report", "Tell a month, a row for each charged attempt."),
+            "invoice": ("quota.invoice:invoice", "Tell what one organisation used in a month."),
+            "forecast": ("quota.forecast:forecast", "Tell when budgets will be used up."),
+            "alerts": ("quota.alerts:alerts", "Tell what staff should know today."),
+            "pace": ("quota.pace:pace", "Tell who is ahead, who is behind, and who yields."),
+            "what-if": ("quota.what_if:what_if", "Tell what one run would do to your budget."),
+            "sync": ("quota.sync:sync", "Write budgets into SLURM as limits; for operators."),
+        },
+    ),
     "profile": (
         "Cluster profiles.",
         {
@@ -77,11 +124,21 @@ TREE: Mapping[str, Any] = {
             "probe": ("profile.probe:probe", "Compare a profile with the live cluster; write a verified copy."),
         },
     ),
+    "environment": (
+        "Python environments, built once for nodes without internet.",
+        {
+            "build": ("environment.build:build", "Build the environment of a recipe's lock into one file."),
+            "list": ("environment.list:list_", "List the environments that are built."),
+            "show": ("environment.show:show", "Show a built environment: base, size, packages."),
+        },
+    ),
     "config": ("config:config", "Show the settings and where each came from."),
     "share": ("share:share", "Open this home to a Unix group, or close it."),
     "completion": ("completion:completion", "Print the shell completion script."),
 }
 """Name → (module:attribute, one line of help), or for a noun → (one line of help, its verbs)."""
+USUAL_VERBS = {"sweep": "run"}
+"""The verb of a noun that need not be said: ``forgia sweep RECIPE``."""
 
 
 class LazyGroup(click.Group):
@@ -107,6 +164,12 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(f"forgia_cli.{module}"), attribute)
         command.name = cmd_name
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, with the verb that need not be said."""
+        verb = USUAL_VERBS.get(self.name or "")
+        is_said = not args or args[0] in (*self.tree, "-h", "--help")
+        return super().parse_args(ctx, args if verb is None or is_said else [verb, *args])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

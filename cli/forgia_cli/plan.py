@@ -20,7 +20,7 @@ def plan(app: App, *, wish: Wish, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from forgia_cli.planning import cost_sentence, planned, rows
+    from forgia_cli.planning import budget_sentence, cost_sentence, environment_sentence, planned, rows
 
     found = planned(app, wish)
     script = app.client.script(found)
@@ -30,6 +30,9 @@ def plan(app: App, *, wish: Wish, as_json: bool) -> None:
         return
     app.table(("field", "value", "from"), list(rows(found)))
     app.out(f"\ndata: {', '.join(found.inputs.values())}")
+    app.out(environment_sentence(app.home, found))
     app.out(f"identity: {found.identity}")
     app.out(cost_sentence(found))
+    if words := budget_sentence(app, found):
+        app.out(words)
     app.out(f"\n{script}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from forgia.environment import built
 from forgia.fields import format_duration
+from forgia.paths import HomePaths
 from forgia.plan import Plan
 from forgia_cli.app import App, shown
 from forgia_cli.wish import Wish
 
 
-def planned(app: App, wish: Wish) -> Plan:
+def planned(app: App, wish: Wish, *, is_told_unbuilt: bool = True) -> Plan:
     """The plan that a wish becomes, its warnings said; tells when sample data stands in for data that is not bound."""
     client = app.client
     folder = client.open_recipe(wish.recipe)
@@ -21,8 +23,24 @@ def planned(app: App, wish: Wish) -> Plan:
     profile = client.open_profile(wish.profile, account=wish.account)
     plan = client.plan(folder, profile=profile, sets=wish.sets, test=wish.test)
     for warning in plan.warnings:
-        app.say(f"warning: {warning}")
+        if is_told_unbuilt or "is not built yet" not in warning:
+            app.say(f"warning: {warning}")
     return plan
+
+
+def environment_sentence(home: HomePaths, plan: Plan) -> str:
+    """What the ranks live in, and how large it is."""
+    section = plan.request["environment"]
+    if section["kind"] == "current":
+        return f"environment: current (Python {section['python']}); nothing is built"
+    if section["kind"] == "image":
+        return f"environment: image {section['image']}, {section['digest']}"
+    name = f"environment: {section['lock']} on Python {section['python']}, {section['digest']}"
+    found = built(home, section["digest"])
+    if found is None:
+        return f"{name}; not built yet"
+    packed, unpacked = found.archive_bytes / 2**20, found.unpacked_bytes / 2**20
+    return f"{name}; {len(found.packages)} packages, {packed:.1f} MiB in one file, {unpacked:.1f} MiB unpacked"
 
 
 def cost_sentence(plan: Plan) -> str:
@@ -32,8 +50,24 @@ def cost_sentence(plan: Plan) -> str:
     parts.append(f"{cost.units:.2f} {cost.unit} billed" if cost.units is not None else "no billing known")
     parts.append(f"about {cost.kwh:.2f} kWh" if cost.kwh is not None else "energy unknown")
     parts.append(f"{cost.eur:.2f} €" if cost.eur is not None else "price unknown")
-    walltime = format_duration(plan.request["resources"]["walltime_s"])
-    return f"worst case (all processes until {walltime}): {', '.join(parts)}"
+    resources = plan.request["resources"]
+    walltime, each = format_duration(resources["walltime_total_s"]), format_duration(resources["walltime_s"])
+    chain = f", in attempts of {each}" if each != walltime else ""
+    return f"worst case (all processes until {walltime}{chain}): {', '.join(parts)}"
+
+
+def budget_sentence(app: App, plan: Plan) -> str:
+    """What the budget would say to the run, without holding anything; empty where nobody counts it."""
+    found = app.client.budget.preview(plan.tariff.to_json()) if plan.tariff else None
+    if found is None:
+        return ""
+    from forgia.quota import answers
+
+    wanted, answer = found
+    if not answer.fits:
+        return f"budget: refused\n{answers.refusal(wanted, answer)}"
+    left = answers.amount(answer.free - answer.wanted)
+    return f"budget: {wanted.holder} would hold {answer.arithmetic}; {left} stay free"
 
 
 def rows(plan: Plan) -> Iterator[tuple[str, str, str]]:

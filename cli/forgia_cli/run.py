@@ -11,19 +11,28 @@ from forgia_cli.wish import Wish, again_option, wish_options
 @click.command()
 @wish_options
 @again_option
+@click.option(
+    "--interrupt-at",
+    default="",
+    metavar="TIMES",
+    help="Interrupt the run after these times, as a cluster would: 30s,70s or 30s:preempt,70s:kill (laptop only).",
+)
 @click.pass_obj
-def run(app: App, *, wish: Wish, again: bool) -> None:
+def run(app: App, *, wish: Wish, again: bool, interrupt_at: str) -> None:
     """Train, evaluate and register: from a recipe to a versioned model.
 
     Ctrl-C leaves the run going; the last line says how to come back.
 
     \b
     forgia run mill-failures --set train.seed=1
+    forgia run mill-failures --interrupt-at 30s,70s:kill
     """
     from forgia_cli.following import collected, follow
     from forgia_cli.planning import planned
 
-    started = app.client.start(planned(app, wish), again=again)
+    wanted = planned(app, wish, is_told_unbuilt=False)
+    app.client.build_environment(wanted, tell=app.say)
+    started = app.client.start(wanted, again=again, interrupt_at=interrupt_at)
     app.say(following_sentence(started.run_id, str(started.status.state), is_new=started.is_new))
     follow(app, started.run_id)
     collected(app, started.run_id)

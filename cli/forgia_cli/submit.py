@@ -22,7 +22,9 @@ def submit(app: App, *, wish: Wish, again: bool, quiet: bool) -> None:
     from forgia_cli.planning import planned
     from forgia_cli.run import following_sentence
 
-    started = app.client.start(planned(app, wish), again=again)
+    wanted = planned(app, wish, is_told_unbuilt=False)
+    app.client.build_environment(wanted, tell=app.say)
+    started = app.client.start(wanted, again=again)
     if quiet:
         app.out(started.run_id)
         return

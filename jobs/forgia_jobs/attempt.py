@@ -6,6 +6,7 @@ checkpoint, judge, export, publish. The journal hears of the beginning and of th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -22,11 +23,27 @@ import torch
 from forgia import store
 from forgia.dataset.dataset import Dataset
 from forgia.errors import ClusterError, ForgiaError, Refused
+from forgia.logs import NOTICED, reasons
 from forgia.paths import RunPaths
 from forgia.run import Journal, State, now
 from forgia.schedulers.payload import ANOTHER_ATTEMPT, ATTEMPT_VARIABLE
-from forgia_jobs import card, checkpoint, data, determinism, evaluate, integrity, outbox, placement, rendezvous, request
+from forgia_jobs import (
+    card,
+    checkpoint,
+    data,
+    determinism,
+    endings,
+    evaluate,
+    going_on,
+    integrity,
+    outbox,
+    placement,
+    preflight,
+    rendezvous,
+    request,
+)
 from forgia_jobs.data import Data
+from forgia_jobs.going_on import DONE, FAILED
 from forgia_jobs.loop import Place, TrainingLoop, final_state
 from forgia_jobs.placement import Placement
 from forgia_jobs.progress import Progress
@@ -36,7 +53,6 @@ from forgia_jobs.stopping import StopRequest
 from forgia_jobs.strategies import make as make_strategy
 from forgia_jobs.task import TrainingTask, load_task, make_optimizer
 
-DONE, FAILED = 0, 1
 TRANSPORTS = ("gloo", "nccl", "connection closed by peer")
 """Words in the errors of torch's collectives when a peer has gone."""
 
@@ -55,13 +71,17 @@ class Attempt:
     started: float
     """Monotonic clock, seconds."""
     started_at: str
+    limits: endings.Limits
+    spent_before_s: float = 0.0
+    """Of the run's walltime, in earlier attempts; only the leader knows."""
 
 
 def main(run_dir: str) -> int:
     """Run one rank of one attempt and return its exit code.
 
-    0 after a release, or after a clean stop that someone asked for; 75 after a clean stop before the time limit, when
-    another attempt is wanted; 1 after a failure, which the journal explains.
+    0 after a release, or after a clean stop that someone asked for, and at once if the job may not make this attempt;
+    75 after a clean stop before the time limit, when another attempt is wanted; 1 after a failure, which the journal
+    explains.
     """
     started = time.perf_counter()
     paths = RunPaths(Path(run_dir).resolve())
@@ -74,6 +94,9 @@ def main(run_dir: str) -> int:
         placed = placement.discover()
         rank = placed.rank
         stop.listen()
+        limits = endings.limits()
+        if limits.last is not None and number > limits.last:
+            return going_on.say_not_allowed(journal, number=number, rank=rank)
         asked = request.load(paths.request)
         attempt = begin(
             Attempt(
@@ -86,14 +109,20 @@ def main(run_dir: str) -> int:
                 stop=stop,
                 started=started,
                 started_at=now(),
+                limits=limits,
             )
         )
         number = attempt.number
         code = run(attempt)
         rendezvous.leave(attempt.world)
     except Exception as error:  # noqa: BLE001 — the last place that can still say why the run ended
+        if isinstance(error, preflight.BadNodes):
+            question = preflight.Asked(placement=placed, paths=paths, resources=asked.resources, attempt=number)
+            if preflight.go_round(error, question, journal, last=limits.last):
+                return ANOTHER_ATTEMPT
         traceback.print_exc()
-        say_failed(paths, journal, number=number, rank=rank, reason=reason_of(error))
+        heard = going_on.voice(paths, journal, number=number, is_echo=is_echo(error))
+        say_failed(paths, heard, number=number, rank=rank, error=error)
         return FAILED
     return code
 
@@ -105,8 +134,11 @@ def begin(attempt: Attempt) -> Attempt:
     """
     resources = attempt.request.resources
     placement.check(attempt.placement, resources)
-    device = rendezvous.choose_device(attempt.placement.local_rank, gpus_per_node=resources.gpus_per_node)
-    attempt.world = rendezvous.join(attempt.placement, attempt.paths, device=device, nodes=resources.nodes)
+    is_wanted, looking = attempt.request.train.preflight, time.perf_counter()
+    question = preflight.Asked(
+        placement=attempt.placement, paths=attempt.paths, resources=resources, attempt=attempt.number
+    )
+    attempt.world = preflight.meet(question, is_wanted=is_wanted)
     attempt.number = attempt.world.from_leader(attempt.number)
     if attempt.world.leads:
         attempt.journal.record(
@@ -118,6 +150,8 @@ def begin(attempt: Attempt) -> Attempt:
             pid=os.getpid(),
             world_size=attempt.world.size,
         )
+    if is_wanted:
+        preflight.report(attempt.world, attempt.journal, attempt=attempt.number, started=looking)
     return attempt
 
 
@@ -128,6 +162,7 @@ def run(attempt: Attempt) -> int:
     """
     if finish_published(attempt):
         return DONE
+    together(attempt, lambda: going_on.explain_last(attempt))
     datasets = check_inputs(attempt)
     facts = determinism.set_up(
         level=attempt.request.train.determinism,
@@ -145,7 +180,7 @@ def run(attempt: Attempt) -> int:
         has_finished = loop.run(attempt.stop)
         loop.strategy.teardown()
         if not has_finished:
-            return say_stopped(attempt, loop)
+            return going_on.say_stopped(attempt, loop)
         if attempt.world.leads:
             release(attempt, loop, loaded=loaded, datasets=datasets, facts=facts)
         return DONE
@@ -186,9 +221,9 @@ def together(attempt: Attempt, step: Callable[[], None]) -> None:
         step()
     except ForgiaError as error:
         failure = error
-        leave_reason(attempt.paths, number=attempt.number, rank=attempt.world.rank, reason=reason_of(error))
+        leave_reason(attempt.paths, number=attempt.number, rank=attempt.world.rank, error=error)
     if attempt.world.any(failure is not None):
-        raise failure or ClusterError("another rank has failed", transient=False)
+        raise failure or ClusterError(rendezvous.ANOTHER_FAILED, transient=False)
 
 
 def prepare(attempt: Attempt, task: TrainingTask, loaded: Data, progress: Progress) -> TrainingLoop:
@@ -228,9 +263,11 @@ def resume(attempt: Attempt, loop: TrainingLoop) -> None:
     if step < 0:
         loop.progress.rewind(0)
         return
+    lost = max(going_on.last_step(attempt.paths) - step, 0) if attempt.world.leads else 0
     loop.resume(checkpoint.load(attempt.paths.checkpoints / f"step-{step:09d}"))
     if attempt.world.leads:
-        attempt.journal.note(f"resumed at step {step}", by="job", attempt=attempt.number, step=step)
+        about = {"step": step, "resumed": True, "lost_steps": lost}
+        attempt.journal.note(f"resumed at step {step}", by="job", attempt=attempt.number, **about)
 
 
 def release(
@@ -315,34 +352,30 @@ def provenance(attempt: Attempt, *, finished: str) -> dict[str, Any]:
     }
 
 
-def say_stopped(attempt: Attempt, loop: TrainingLoop) -> int:
-    """Tell the journal of a clean stop, whose checkpoint is on disk; the exit code."""
-    if attempt.world.leads:
-        cause = attempt.stop.signal_name or "a signal on another rank"
-        attempt.journal.record(
-            State.CHECKPOINTED,
-            by="job",
-            attempt=attempt.number,
-            step=loop.cursor.step,
-            reason=f"stopped by {cause} at step {loop.cursor.step} of {loop.total_steps}; the next attempt goes on",
-        )
-    return ANOTHER_ATTEMPT if attempt.stop.is_time_limit else DONE
-
-
-def say_failed(paths: RunPaths, journal: Journal, *, number: int, rank: int, reason: str) -> None:
-    """The leader tells the journal; another rank leaves its reason where the leader looks before it speaks."""
+def say_failed(paths: RunPaths, journal: Journal, *, number: int, rank: int, error: Exception) -> None:
+    """Leave the reason on disk; the leader then tells the journal that of the rank which failed first."""
+    with contextlib.suppress(OSError):  # on a full disk the journal may still take a line
+        leave_reason(paths, number=number, rank=rank, error=error)
     if rank != 0:
-        leave_reason(paths, number=number, rank=rank, reason=reason)
         return
-    others = sorted(paths.attempt(number).glob("rank-*.reason")) if paths.attempt(number).is_dir() else []
-    said = [f"{path.stem}: {path.read_text(encoding='utf-8')}" for path in others if path.stem != "rank-0"]
-    journal.record(State.FAILED, by="job", attempt=number, reason=said[0] if said else reason)
+    first = next(iter(reasons(paths, number)), own_words(rank, error))
+    sentence = first["reason"] if first["rank"] == 0 else f"rank-{first['rank']}: {first['reason']}"
+    who = {key: first[key] for key in ("rank", "host", "kind")}
+    journal.record(State.FAILED, by="job", attempt=number, reason=sentence, **who)
 
 
-def leave_reason(paths: RunPaths, *, number: int, rank: int, reason: str) -> None:
-    """Write why this rank ends, before its connections close and the others notice."""
-    store.private_directory(paths.attempt(number))
-    store.write_atomic(paths.attempt(number) / f"rank-{rank}.reason", reason)
+def leave_reason(paths: RunPaths, *, number: int, rank: int, error: Exception) -> None:
+    """Write why, where and when this rank ends, before its connections close and the others notice."""
+    place = paths.reason(number, rank)
+    if not place.exists():  # what comes after the first failure of a rank is its echo
+        store.private_directory(place.parent)
+        store.write_json(place, own_words(rank, error))
+
+
+def own_words(rank: int, error: Exception) -> dict[str, Any]:
+    """When, where and why this rank ends."""
+    kind = NOTICED if is_echo(error) else type(error).__name__
+    return {"t": now(), "rank": rank, "host": socket.gethostname(), "kind": kind, "reason": reason_of(error)}
 
 
 def next_attempt(journal: Journal) -> int:
@@ -361,7 +394,14 @@ def reason_of(error: Exception) -> str:
     """One line for a person: a forgia error's own text and remedy, or the kind and first line of any other."""
     if isinstance(error, ForgiaError):
         return " ".join("; ".join(filter(None, (error.message, error.hint))).split())
-    if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in TRANSPORTS):
+    if is_echo(error):
         return "contact with another rank was lost; checkpoints are kept, another attempt goes on from the last one"
     first = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def is_echo(error: Exception) -> bool:
+    """The error only tells that another rank has gone."""
+    if isinstance(error, ClusterError):
+        return error.message == rendezvous.ANOTHER_FAILED
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in TRANSPORTS)

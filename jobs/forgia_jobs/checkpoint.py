@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from forgia import digest, store
-from forgia.errors import ForgiaError, IntegrityError
+from forgia.errors import ForgiaError, IntegrityError, UserError
+from forgia.paths import SLOWEST
 
 KEPT = 2
 """The newest, and one to fall back on."""
@@ -57,6 +58,25 @@ def save(folder: Path, checkpoint: Checkpoint, *, identity: str) -> Path:
     for old in list(newest_first(folder))[KEPT:]:
         shutil.rmtree(old)
     return final
+
+
+def slowest_s(folder: Path) -> float:
+    """What the slowest checkpoint took, in any attempt; 0 where none was measured."""
+    try:
+        return float(store.read_json(folder / SLOWEST)["seconds"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError, UserError):
+        return 0.0
+
+
+def remember_slowest(folder: Path, seconds: float) -> None:
+    """For attempts to come, and for whoever decides how early they are warned."""
+    store.write_json(folder / SLOWEST, {"seconds": round(seconds, 3)})
+
+
+def newest_step(folder: Path) -> int:
+    """Step of the newest checkpoint; 0 where there is none."""
+    newest = next(newest_first(folder), None)
+    return int(newest.name.removeprefix("step-")) if newest else 0
 
 
 def newest_first(folder: Path) -> Iterator[Path]:
@@ -139,10 +159,13 @@ def generator_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_generators(states: Mapping[str, Tensor], *, rank: int, device: torch.device) -> None:
-    """Put this rank's generators where they were."""
-    torch.set_rng_state(states["cpu"][rank])
+    """Put this rank's generators where they were.
+
+    A row is copied out first: torch 2.13 dies of a state that is not at the beginning of its storage.
+    """
+    torch.set_rng_state(states["cpu"][rank].clone())
     if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"][rank], device)
+        torch.cuda.set_rng_state(states["cuda"][rank].clone(), device)
 
 
 def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,6 +25,10 @@ from forgia_jobs.task import TrainingTask, learning_rate_factor
 
 REPORT_EVERY = {"cpu": 1, "cuda": 16}
 """Steps between two looks at the loss; on a GPU each look waits for the device."""
+CHECKPOINTS_NEEDED = 3
+"""A last checkpoint may take so many times as long as the slowest so far: at the time limit a disk is often busy."""
+EXIT_S = 10.0
+"""From the last checkpoint to the end of the process."""
 PREDICTION_ROWS = 8192
 """Rows predicted at once."""
 
@@ -86,6 +90,8 @@ class TrainingLoop:
         self._base_rates = [group["lr"] for group in strategy.optimizer.param_groups]
         self._has_schedule = hasattr(task, "schedule")
         self._started = 0.0
+        self.slowest_save_s = checkpoint.slowest_s(place.folder)
+        self._slowest_round_s = 0.0
 
     def run(self, stop: StopRequest) -> bool:
         """Train to the end, or to a clean stop; False after a stop, when a checkpoint has been written."""
@@ -93,6 +99,7 @@ class TrainingLoop:
         self.strategy.model.train()
         order, order_epoch = torch.empty(0, dtype=torch.int64), -1
         while not self.cursor.is_done:
+            round_started = time.perf_counter()
             if order_epoch != self.cursor.epoch:
                 order_epoch = self.cursor.epoch
                 order = batches.epoch_order(self.rows, seed=self.train.seed, epoch=order_epoch)
@@ -100,7 +107,9 @@ class TrainingLoop:
             if self._epoch_is_over():
                 self._close_epoch()
             if self.cursor.is_done:
+                self.save()  # what comes after the training may be interrupted, too
                 break
+            self._look_ahead(stop, time.perf_counter() - round_started)
             if self.world.any(stop.is_set):
                 self.save()
                 return False
@@ -120,6 +129,7 @@ class TrainingLoop:
 
     def save(self) -> None:
         """Write a checkpoint of this very moment; on every rank at once."""
+        began = time.perf_counter()
         self._report()
         self.cursor.metrics_position = self.progress.position()
         self.cursor.seconds = time.perf_counter() - self._started
@@ -137,6 +147,19 @@ class TrainingLoop:
             )
             checkpoint.save(self.place.folder, found, identity=self.place.identity)
         self.world.barrier()
+        self._measure_save(time.perf_counter() - began)
+
+    def _measure_save(self, seconds: float) -> None:
+        """Keep the time of the slowest checkpoint for this attempt and those to come."""
+        if seconds > self.slowest_save_s:
+            self.slowest_save_s = seconds
+            if self.world.leads:
+                checkpoint.remember_slowest(self.place.folder, seconds)
+
+    def _look_ahead(self, stop: StopRequest, round_s: float) -> None:
+        """Say how much time is to be left for one more step and a checkpoint, as measured so far."""
+        self._slowest_round_s = max(self._slowest_round_s, round_s)
+        stop.needed_s = self._slowest_round_s + CHECKPOINTS_NEEDED * self.slowest_save_s + EXIT_S
 
     def resume(self, found: Checkpoint) -> None:
         """Go back to the moment of a checkpoint, and forget the metrics of steps that will be done again."""

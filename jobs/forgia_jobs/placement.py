@@ -56,13 +56,14 @@ def check(placement: Placement, resources: Resources) -> None:
 def _slurm(environment: Mapping[str, str]) -> Placement:
     job_id = environment["SLURM_JOB_ID"]
     launch = (job_id, environment.get("SLURM_RESTART_COUNT", "0"), environment.get("SLURM_STEP_ID", "0"))
+    task = environment.get("SLURM_ARRAY_TASK_ID")
     hosts = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     return Placement(
         rank=int(environment["SLURM_PROCID"]),
         world_size=int(environment["SLURM_NTASKS"]),
         local_rank=int(environment.get("SLURM_LOCALID", "0")),
         hosts=tuple(nodelist.expand(hosts)),
-        job_id=job_id,
+        job_id=f"{environment['SLURM_ARRAY_JOB_ID']}_{task}" if task else job_id,  # as its submitter asks for it
         launch=".".join(launch),
     )
 

@@ -11,10 +11,11 @@ import gc
 import os
 import socket
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -30,6 +31,9 @@ START_TIMEOUT_S = 300.0
 SILENCE_TIMEOUT_S = 1800.0
 """A collective that takes longer has lost a rank."""
 LOCAL_HOST = "127.0.0.1"
+LOOK_EVERY_S = 0.02
+ANOTHER_FAILED = "another rank has failed"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,35 +86,100 @@ class World:
         return torch.cat([rows[:count] for rows, count in zip(received, counts.tolist(), strict=True)])
 
 
-def join(placement: Placement, paths: RunPaths, *, device: torch.device, nodes: int) -> World:
-    """Meet the other ranks and count them.
+class Absent(ClusterError):
+    """Ranks that did not come in time."""
 
-    Raises: ClusterError (transient) — they did not all come in time; (final) — another number came.
+    def __init__(self, ranks: Sequence[int], of: int) -> None:
+        listed = ", ".join(map(str, ranks))
+        super().__init__(f"rank {listed} of {of} did not come within {START_TIMEOUT_S:.0f} s", transient=True)
+        self.ranks = tuple(ranks)
+
+
+class RollCall:
+    """The ranks of one launch before they join: each can leave a word, and reads that of all; a world of one is alone.
+
+    Raises: ClusterError (transient) — rank 0 cannot be found.
     """
-    world = World(rank=placement.rank, size=placement.world_size, device=device)
-    if world.size == 1:
+
+    def __init__(self, placement: Placement, paths: RunPaths, *, nodes: int, attempt: int) -> None:
+        self.placement, self.paths, self.nodes, self.attempt = placement, paths, nodes, attempt
+        self.store = None if placement.world_size == 1 else self._asking(self._meeting_point)
+
+    def _meeting_point(self) -> Any:
+        patience = timedelta(seconds=START_TIMEOUT_S)
+        placement, place = self.placement, self.paths.root / ".rendezvous.json"
+        if placement.address:
+            host, port = placement.address
+            return TCPStore(host, port, placement.world_size, placement.rank == 0, timeout=patience)
+        if placement.rank == 0:
+            return _open(place, placement, nodes=self.nodes)
+        return _find(place, placement, deadline=time.monotonic() + START_TIMEOUT_S, look=self._refuse_failed)
+
+    def exchange(self, word: str) -> list[str]:
+        """Every rank's word, in the order of the ranks.
+
+        Raises: Absent — some did not come in time. ClusterError — one has said that it failed, or rank 0 has gone.
+        """
+        return [word] if self.store is None else self._asking(self._exchange, self.store, word)
+
+    def _exchange(self, point: Any, word: str) -> list[str]:
+        size, deadline = self.placement.world_size, time.monotonic() + START_TIMEOUT_S
+        keys = [f"word/{rank}" for rank in range(size)]
+        point.set(keys[self.placement.rank], word)
+        while not point.check(keys):
+            self._refuse_failed()
+            if time.monotonic() > deadline:
+                raise Absent([rank for rank, key in enumerate(keys) if not point.check([key])], of=size)
+            time.sleep(LOOK_EVERY_S)
+        words = [value.decode() for value in point.multi_get(keys)]
+        point.add("read", 1)
+        while self.placement.rank == 0 and point.add("read", 0) < size and time.monotonic() < deadline:
+            self._refuse_failed()
+            time.sleep(LOOK_EVERY_S)  # should rank 0 end now, the others could not read
+        return words
+
+    def _refuse_failed(self) -> None:
+        """Raises: ClusterError — a rank has left the reason of its end; nobody need wait for it."""
+        if self.paths.reasons(self.attempt):
+            raise ClusterError(ANOTHER_FAILED, transient=False)
+
+    def _asking(self, ask: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        try:
+            return ask(*arguments, **options)
+        except (RuntimeError, ValueError) as error:
+            rank, size = self.placement.rank, self.placement.world_size
+            raise ClusterError(f"rank {rank} of {size} did not meet the others: {error}", transient=True) from error
+
+    def join(self, device: torch.device) -> World:
+        """Meet the other ranks and count them.
+
+        Raises: ClusterError (transient) — they did not all come in time; (final) — another number came.
+        """
+        world = World(rank=self.placement.rank, size=self.placement.world_size, device=device)
+        if self.store is None:
+            return world
+        found = self._asking(self._join, world)
+        if found != world.size:
+            raise ClusterError(f"{found} rank(s) met, but {world.size} were launched", transient=False)
         return world
-    if nodes == 1:
-        os.environ.setdefault(
-            "GLOO_SOCKET_IFNAME", "lo"
-        )  # traffic of one machine stays on it, whatever its name resolves to
-    try:
+
+    def _join(self, world: World) -> int:
+        if self.nodes == 1:  # traffic of one machine stays on it, whatever its name resolves to
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            store=_meeting_point(placement, paths, nodes=nodes),
+            "cpu:gloo,cuda:nccl" if world.device.type == "cuda" else "gloo",
+            store=self.store,
             rank=world.rank,
             world_size=world.size,
             timeout=timedelta(seconds=SILENCE_TIMEOUT_S),
-            device_id=device if device.type == "cuda" else None,
+            device_id=world.device if world.device.type == "cuda" else None,
         )
-        found = int(world.sum(torch.ones(1, dtype=torch.int64)))
-    except (RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"rank {world.rank} of {world.size} did not meet the others: {error}", transient=True
-        ) from error
-    if found != world.size:
-        raise ClusterError(f"{found} rank(s) met, but {world.size} were launched", transient=False)
-    return world
+        return int(world.sum(torch.ones(1, dtype=torch.int64)))
+
+
+def join(placement: Placement, paths: RunPaths, *, device: torch.device, nodes: int, attempt: int = 1) -> World:
+    """Meet the other ranks and count them. Raises: ClusterError — as ``RollCall``."""
+    return RollCall(placement, paths, nodes=nodes, attempt=attempt).join(device)
 
 
 def leave(world: World) -> None:
@@ -146,17 +215,6 @@ def choose_device(local_rank: int, *, gpus_per_node: int) -> torch.device:
     return device
 
 
-def _meeting_point(placement: Placement, paths: RunPaths, *, nodes: int) -> Any:
-    patience = timedelta(seconds=START_TIMEOUT_S)
-    if placement.address:
-        host, port = placement.address
-        return TCPStore(host, port, placement.world_size, placement.rank == 0, timeout=patience)
-    place = paths.root / ".rendezvous.json"
-    if placement.rank == 0:
-        return _open(place, placement, nodes=nodes)
-    return _find(place, placement, deadline=time.monotonic() + START_TIMEOUT_S)
-
-
 def _open(place: Path, placement: Placement, *, nodes: int) -> Any:
     """Listen, on one machine only for that machine, and publish where."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -177,8 +235,11 @@ def _open(place: Path, placement: Placement, *, nodes: int) -> Any:
     return point
 
 
-def _find(place: Path, placement: Placement, *, deadline: float) -> Any:
-    """Connect to the published address, reading it again while it is another launch's or nobody answers there."""
+def _find(place: Path, placement: Placement, *, deadline: float, look: Callable[[], None]) -> Any:
+    """Connect to the published address, reading it again while it is another launch's or nobody answers there.
+
+    ``look`` is called on the way, and ends the search by an error.
+    """
     while True:
         try:
             found = store.read_json(place)
@@ -194,7 +255,8 @@ def _find(place: Path, placement: Placement, *, deadline: float) -> Any:
                 f"rank {placement.rank} waited {START_TIMEOUT_S:.0f} s for rank 0 to publish an address that answers",
                 transient=True,
             )
-        time.sleep(0.02)
+        look()
+        time.sleep(LOOK_EVERY_S)
 
 
 def _own_names(placement: Placement) -> list[str]:

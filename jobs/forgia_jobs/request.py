@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,6 +99,7 @@ class Train:
     """Optimizer steps."""
     seed: int = 0
     determinism: str = "D1"
+    preflight: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +131,11 @@ class Resources:
     cpus_per_task: int = 1
     memory_gb: float = 0.0
     walltime_s: int = 0
+    """Of one attempt."""
+    walltime_total_s: int = 0
+    """Of all attempts together; 0: not limited."""
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    """Cause of an end → how often the run goes on by itself after it; a cause that is missing is not limited."""
 
     @property
     def world_size(self) -> int:
@@ -177,7 +183,7 @@ def load(path: Path) -> Request:
 
 def _known(kind: type[T], value: Mapping[str, Any]) -> T:
     """An object of the fields it has; a newer forgia may write more."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    names = {known.name for known in fields(kind)}  # type: ignore[arg-type]
     return kind(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items() if key in names})
 
 

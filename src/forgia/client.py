@@ -15,23 +15,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forgia import collection, fit, recipe, samples, settings, status, submission
+from forgia import building, collection, fit, recipe, samples, settings, space, status, submission, sweeping
 from forgia import plan as planning
 from forgia import profile as profiles
+from forgia import sweep as sweeps
 from forgia.catalogue import Catalogue
 from forgia.collection import Collected
 from forgia.dataset import ingest
 from forgia.dataset import mapping as mappings
 from forgia.dataset.dataset import Dataset
-from forgia.errors import ForgiaError, JobFailed, NotFound, UserError
+from forgia.environment import Manifest
+from forgia.errors import ClusterError, ForgiaError, JobFailed, NotFound, Refused, UserError
 from forgia.paths import HomePaths
 from forgia.plan import Choice, Plan
 from forgia.profile import Profile
+from forgia.quota.reservation import Reservations, hold_key
 from forgia.recipe import FILE_NAME, RecipeFolder
-from forgia.run import Journal, RunStatus, State, is_mine, open_run, settle_ended
-from forgia.schedulers import open_scheduler
+from forgia.run import NOBODY, Journal, RunStatus, State, holder_of, is_mine, open_run, settle_ended
+from forgia.schedulers import interruptions, open_scheduler
 from forgia.schedulers.protocol import Scheduler
 from forgia.submission import Started
+from forgia.sweep import Sweep
+from forgia.sweeping import SweepPlan, Wanted
 from forgia.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -54,6 +59,11 @@ class Client:
     def vocabulary(self) -> Vocabulary:
         """The shared vocabulary."""
         return Vocabulary.load(self.catalogue)
+
+    @property
+    def budget(self) -> Reservations:
+        """The ledger of the settings, as submissions ask it."""
+        return Reservations(self.settings)
 
     def scheduler(self, name: str) -> Scheduler:
         """The scheduler of this name. Raises: NotFound."""
@@ -155,11 +165,36 @@ class Client:
         paths = self.home.run(known[-1] if known else submission.new_run_id(plan, taken=known))
         return self.scheduler(plan.request["profile"]["scheduler"]).render(plan.request, paths)
 
-    def start(self, plan: Plan, *, again: bool = False) -> Started:
-        """Submit the plan once. Raises: ClusterError; UserError — the environment it would run in cannot train."""
-        if fit.lacks_training(plan.request["profile"]):
+    def build_environment(self, plan: Plan, *, tell: Callable[[str], None] = lambda _text: None) -> Manifest | None:
+        """The packed environment of a plan, built unless it is there; None: the plan has none to build.
+
+        Raises: UserError — the lock is none; ForgiaError — pip could not install it.
+        """
+        section, python = plan.request["environment"], plan.request["profile"]["python"]
+        if section["kind"] != "lock":
+            return None
+        return building.build(self.home, section, root=plan.recipe_root, python=python, tell=tell)
+
+    def start(self, plan: Plan, *, again: bool = False, interrupt_at: str = "") -> Started:
+        """Submit the plan once; ``interrupt_at``, such as ``30s,70s:kill``, tries out on this machine what clusters do.
+
+        Raises: ClusterError; UserError — the environment it would run in cannot train, or interruptions are no use.
+        """
+        wanted = interruptions.parse(interrupt_at) if interrupt_at else ()
+        if wanted and plan.request["profile"]["scheduler"] != "local":
+            text = f"--interrupt-at simulates interruptions on this machine; profile {plan.request['profile']['name']}"
+            raise UserError(f"{text} has a cluster, which brings its own", hint="--profile laptop")
+        self.make_ready(plan)
+        started = submission.start(self.home, plan, self.scheduler, budget=self.budget, again=again)
+        if wanted:
+            interruptions.arrange(self.home.run(started.run_id), wanted)
+        return started
+
+    def make_ready(self, plan: Plan) -> None:
+        """Have the environment that the plan's job needs. Raises: UserError — it cannot train."""
+        if fit.lacks_training(plan.request["profile"], plan.request["environment"]):
             raise UserError(fit.NO_TRAINING, hint="pip install 'forgia[train]', or name another python in the profile")
-        return submission.start(self.home, plan, self.scheduler, again=again)
+        self.build_environment(plan)
 
     def wait(self, run_id: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunStatus]:
         """The run's status until it has ended. Raises: NotFound — its folder was removed meanwhile."""
@@ -169,6 +204,29 @@ class Client:
                     "run", run_id, hint="its folder was removed meanwhile; a job it had may still be going on"
                 )
             yield found
+
+    def retry(self, run_id: str) -> RunStatus:
+        """Another attempt of a run that ended without a release. Raises: UserError, ClusterError, QuotaExceeded."""
+        return submission.retry(self.home, run_id, self.scheduler, budget=self.budget)
+
+    def cancel(self, run_ids: Sequence[str]) -> list[RunStatus]:
+        """End runs, and give back at once what was held for those that had not begun. Raises: ClusterError, Refused."""
+        found = status.cancel(self.home, self.scheduler, run_ids)
+        for item in found:
+            if holder_of(self.home.run(item.run_id), item.attempt) == NOBODY:
+                self.budget.release(hold_key(item.run_id, item.attempt), reason="cancelled before it began")
+        return found
+
+    def settle(self) -> str:
+        """Charge what our runs have used, by the accounting; a sentence where that could not be done, else empty.
+
+        What is not charged now is charged later: by the next settlement, or by staff.
+        """
+        try:
+            self.budget.settle(self.home)
+        except (ClusterError, Refused) as error:
+            return f"the budget was not settled: {error.message}"
+        return ""
 
     def finish(self, run_id: str) -> Collected:
         """Put an ended run's release into the registry. Raises: JobFailed — it has none."""
@@ -186,14 +244,54 @@ class Client:
         """Put every finished release into the registry; what stood in the way of some comes back as sentences."""
         view = status.overview(self.home, self.scheduler)
         done, complaints = [], list(view.unanswered)
+        kept = sweeps.unregistered(self.home)
         for found in sorted(view.statuses, key=lambda item: item.ended):  # so that versions follow the order of ends
-            if found.state is State.SUCCEEDED:
+            if found.state is State.SUCCEEDED and found.run_id not in kept:
                 try:
                     done.append(self.finish(found.run_id))
                 except (ForgiaError, OSError) as error:  # one bad release must not keep the others waiting
                     complaints.append(f"{found.run_id}: {error}")
         settle_ended(self.home, view.statuses)
         return done, complaints
+
+    # From a recipe to the best of many models
+
+    def plan_sweep(
+        self,
+        where: str | Path | RecipeFolder | None = None,
+        *,
+        wanted: Wanted,
+        profile: str | Profile | None = None,
+        sets: Sequence[str] = (),
+        test: bool = False,
+    ) -> SweepPlan:
+        """Resolve a recipe at every point of a space. Raises: UserError — every problem at once; NotFound."""
+        folder = where if isinstance(where, RecipeFolder) else self.open_recipe(where)
+        chosen = profile if isinstance(profile, Profile) else self.open_profile(profile)
+        choice = Choice(sets=tuple(sets), test=test)
+        recipe_, _, _ = planning.overridden(folder, choice)
+        space.axes(recipe_, wanted.over, is_grid=wanted.points is None)  # told before sample data is made
+        base = self.plan(folder, profile=chosen, sets=sets, test=test)
+        return sweeping.resolve(folder, base, home=self.home, profile=chosen, wanted=wanted, choice=choice)
+
+    def start_sweep(self, plan: SweepPlan) -> Sweep:
+        """Send a sweep once, as one array job. Raises: as ``start``."""
+        self.make_ready(plan.plans[0])
+        return sweeping.start(self.home, plan, self.scheduler, budget=self.budget)
+
+    def follow_sweep(self, sweep: Sweep) -> Iterator[list[RunStatus]]:
+        """Where the members stand, until all have ended."""
+        desk = sweeping.Desk(schedulers=self.scheduler, budget=self.budget)
+        return sweeping.follow(self.home, sweep, desk, sleep=time.sleep, clock=time.monotonic)
+
+    def finish_sweep(self, sweep: Sweep) -> Collected | None:
+        """Register the best release, or all of them, then the best is given back; None: no member has one."""
+        found = sweeps.results(self.home, sweep)
+        winner = sweeps.best(found, is_lower_better=sweep.is_lower_better)
+        for result in found if sweep.collects_all else ():
+            if result.state is State.SUCCEEDED:
+                self.finish(result.run_id)
+        return self.finish(winner.run_id) if winner else None
 
     def run(self, plan: Plan, *, again: bool = False) -> Model:
         """Submit, wait, collect, and open the registered model. Raises: JobFailed, ClusterError."""

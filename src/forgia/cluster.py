@@ -74,6 +74,8 @@ class Cluster:
 
     name: str = ""
     version: str = ""
+    max_array_size: int | None = None
+    """Tasks of one array job; None: it does not say."""
     largest_wins: bool = False
     """Of the parts of a job's billing; else they are added up."""
     partitions: Mapping[str, Partition]
@@ -122,6 +124,7 @@ def parse(answers: Mapping[str, str], *, complaints: tuple[str, ...] = ()) -> Cl
     return Cluster(
         name=config.get("ClusterName", ""),
         version=config.get("SLURM_VERSION", ""),
+        max_array_size=int(found) if (found := config.get("MaxArraySize", "")).isdecimal() else None,
         largest_wins="MAX_TRES" in config.get("PriorityFlags", ""),
         partitions=dict(partition(line, linear=linear) for line in answers.get("partitions", "").splitlines() if line),
         shapes=shapes(answers.get("nodes", "")),

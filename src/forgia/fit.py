@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from forgia.errors import Problem
@@ -13,11 +14,13 @@ from forgia.profile import Profile
 from forgia.recipe import Recipe, RecipeFolder
 
 NO_TRAINING = "this environment cannot train: torch is not installed in it"
+TIME_LIMITS = 20
+"""How often a run that needs no chain may go on after a time limit, where its recipe does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The worst case: every process until the walltime."""
+    """The worst case: every process until the walltime, over all attempts."""
 
     gpu_h: float
     core_h: float
@@ -29,24 +32,100 @@ class Cost:
     eur: float | None
 
 
-def resources_request(recipe: Recipe) -> dict[str, Any]:
-    """Resources with their defaults filled in."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """What a run asks of a budget; kept beside its request, since later attempts ask again."""
+
+    site: str
+    """Whose budgets pay."""
+    account: str | None
+    """SLURM's, under which the site counts it; None: the user's default one."""
+    resource: str
+    """``gpu`` or ``cpu``."""
+    rate: int | None
+    """SLURM's billing of the whole job, rounded up; None: the profile does not say how its site bills."""
+    gpus: int
+    walltime_s: int
+    """Of one attempt."""
+    attempts: int
+    """As many as the run's walltime takes; it is a limit over all of them, whatever interrupts the run."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+def tariff_of(resources: Mapping[str, Any], profile: Profile) -> Tariff:
+    """The worst case of a request, for a ledger."""
+    charge, gpus = profile.charge_per_hour(resources), resources["gpus_per_node"] * resources["nodes"]
+    walltime_s = resources["walltime_s"]
+    return Tariff(
+        site=profile.site or profile.name,
+        account=profile.account,
+        resource="gpu" if gpus else "cpu",
+        rate=None if charge is None else math.ceil(charge),
+        gpus=gpus,
+        walltime_s=walltime_s,
+        attempts=math.ceil(resources.get("walltime_total_s", walltime_s) / walltime_s),
+    )
+
+
+def resources_request(recipe: Recipe, profile: Profile) -> dict[str, Any]:
+    """Resources with their defaults filled in; ``walltime_s`` is an attempt's, ``walltime_total_s`` the run's."""
     wanted = recipe.resources
+    links = chain_length(recipe, profile)
+    again = wanted.attempts.model_dump(mode="json")
+    if again["time_limit"] is None:
+        again["time_limit"] = links if links > 1 else TIME_LIMITS
     return {
         "nodes": wanted.nodes,
         "tasks_per_node": wanted.tasks_per_node or max(wanted.gpus_per_node, 1),
         "gpus_per_node": wanted.gpus_per_node,
         "cpus_per_task": wanted.cpus_per_task,
         "memory_gb": wanted.memory_gb,
-        "walltime_s": wanted.walltime,
+        "walltime_s": (profile.queue.walltime or wanted.walltime) if links > 1 else wanted.walltime,
+        "walltime_total_s": wanted.walltime,
+        "attempts": again,
     }
+
+
+def chain_length(recipe: Recipe, profile: Profile) -> int:
+    """Attempts that the walltime takes, each as long as the queue allows; 1 where the recipe does not allow so many."""
+    most, wanted = profile.queue.walltime, recipe.resources
+    links = math.ceil(wanted.walltime / most) if most else 1
+    allowed = wanted.attempts.time_limit
+    return links if allowed is None or links <= allowed + 1 else 1
+
+
+def chain_warnings(recipe: Recipe, profile: Profile) -> Iterator[str]:
+    """The run goes on longer than the queue allows at a time, with the queues that would take it at once."""
+    links, wanted = chain_length(recipe, profile), resources_request(recipe, profile)
+    if links == 1:
+        return
+    offer = " or ".join(other_queues(wanted, profile, walltime_s=wanted["walltime_total_s"]))
+    yield (
+        f"resources.walltime: {format_duration(wanted['walltime_total_s'])}, profile {profile.name} allows "
+        f"{format_duration(wanted['walltime_s'])} at a time; the run is cut into {links} attempts, each going on from "
+        "the last one's checkpoint" + (f"; {offer} takes it at once" if offer else "")
+    )
+
+
+def other_queues(wanted: Mapping[str, Any], profile: Profile, *, walltime_s: int) -> Iterator[str]:
+    """The profile's other ways in that would take so many nodes and cores for so long."""
+    cores = wanted["nodes"] * wanted["tasks_per_node"] * wanted["cpus_per_task"]
+    for other in profile.queues:
+        if other is not profile.queue and other.takes(nodes=wanted["nodes"], cores=cores, walltime_s=walltime_s):
+            yield other.describe(profile.partition)
 
 
 def problems(folder: RecipeFolder, recipe: Recipe, profile: Profile) -> list[Problem]:
     """Where the request does not fit the cluster; each with the limit and the remedy."""
-    wanted = resources_request(recipe)
+    wanted = resources_request(recipe, profile)
     checks = [*node_misfits(wanted, profile), *queue_misfits(wanted, profile)]
     found = [folder.problem(("resources", name), text) for name, text in checks]
+    if recipe.environment.partition("@")[0].endswith(".sif") and not profile.container:
+        text = f"an image, but profile {profile.name} names no container runtime; use a lock (requirements.txt)"
+        found.append(folder.problem(("environment",), text))
     if profile.account_required and not profile.account:
         text = f"profile {profile.name} needs an account; pass --account NAME"
         found.append(Problem(profile.name, None, "account", text))
@@ -78,11 +157,7 @@ def queue_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple
     """Field and sentence for each limit of the queue that the request passes, with the queues that would take it."""
     queue, nodes, walltime_s = profile.queue, wanted["nodes"], wanted["walltime_s"]
     cores = nodes * wanted["tasks_per_node"] * wanted["cpus_per_task"]
-    others = [
-        other.describe(profile.partition)
-        for other in profile.queues
-        if other is not queue and other.takes(nodes=nodes, cores=cores, walltime_s=walltime_s)
-    ]
+    others = [*other_queues(wanted, profile, walltime_s=walltime_s)]
     offer = f"; {' or '.join(others)} takes it: name it in a copy of the profile" if others else ""
     remedy = f"{offer}; else lower it" if offer else "; lower it or choose another profile"
     allows = f"profile {profile.name} with qos {profile.qos}" if profile.qos else f"profile {profile.name}"
@@ -97,14 +172,15 @@ def queue_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple
         yield "walltime", text
 
 
-def lacks_training(profile: Mapping[str, Any]) -> bool:
+def lacks_training(profile: Mapping[str, Any], environment: Mapping[str, Any]) -> bool:
     """The job would run in this very environment, and it has only the client."""
-    return profile.get("python") is None and importlib.util.find_spec("torch") is None
+    is_own = environment.get("kind", "current") == "current" and profile.get("python") is None
+    return is_own and importlib.util.find_spec("torch") is None
 
 
 def cost_of(resources: Mapping[str, Any], profile: Profile) -> Cost:
     """The worst case in GPU-hours, core-hours, the site's unit, kWh and euro; what is not known stays None."""
-    hours = resources["walltime_s"] / 3600
+    hours = resources.get("walltime_total_s", resources["walltime_s"]) / 3600
     cores = resources["tasks_per_node"] * resources["cpus_per_task"] * resources["nodes"]
     gpus = resources["gpus_per_node"] * resources["nodes"]
     billing, gpu = profile.billing, profile.gpu

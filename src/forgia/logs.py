@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from forgia.paths import RunPaths
+
+NOTICED = "noticed"
+"""Kind of the failure of a rank that only saw another one go."""
 
 
 class LogReader:
@@ -59,3 +64,23 @@ def rank_of(path: Path) -> tuple[int, str]:
     """The rank in a log's name, then the stream: what logs are ordered by."""
     digits = path.stem.removeprefix("rank-")
     return (int(digits) if digits.isdigit() else -1, path.suffix)
+
+
+def reasons(paths: RunPaths, attempt: int) -> list[dict[str, Any]]:
+    """Why ranks of an attempt ended badly, who failed first before who came later, and those who only noticed last.
+
+    Each has ``t``, ``rank``, ``host``, ``kind`` and ``reason``; all but the last two may be empty.
+    """
+    found = [read_reason(path) for path in paths.reasons(attempt) if path.is_file()]
+    return sorted(found, key=lambda words: (words["kind"] == NOTICED, str(words["t"])))
+
+
+def read_reason(path: Path) -> dict[str, Any]:
+    """One rank's words; a file of bare text is a reason without time or place."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        words = json.loads(text)
+    except ValueError:
+        words = {"reason": " ".join(text.split())}
+    known = words if isinstance(words, dict) else {"reason": text}
+    return {"t": "", "host": "", "kind": "", "reason": "", **known, "rank": rank_of(path)[0]}

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from forgia import contract, digest, document, fit, lint
+from forgia import contract, digest, document, environment, fit, lint
 from forgia.document import CoreLoader, Document
 from forgia.errors import Problem, nearest
 from forgia.paths import HomePaths
@@ -38,6 +38,8 @@ class Plan:
     origins: Mapping[str, str]
     """Dotted field → flag, recipe, profile or default."""
     cost: fit.Cost
+    tariff: fit.Tariff | None = None
+    """What it asks of a budget; None: of none."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -83,8 +85,8 @@ def resolve(
         "train": recipe.train.model_dump(mode="json"),
         "evaluate": recipe.evaluate.model_dump(mode="json"),
         "export": list(recipe.export),
-        "resources": fit.resources_request(recipe),
-        "environment": current_environment(),
+        "resources": fit.resources_request(recipe, profile),
+        "environment": environment.requested(recipe.environment, root=folder.root, python=profile.python),
         "profile": resolved(profile),
     }
     return Plan(
@@ -92,11 +94,14 @@ def resolve(
         inputs={item.digest: str(item.paths.root) for item in datasets},
         recipe_root=folder.root,
         origins=origins,
-        cost=fit.cost_of(fit.resources_request(recipe), profile),
+        cost=fit.cost_of(request["resources"], profile),
+        tariff=fit.tariff_of(request["resources"], profile),
         warnings=(
             *contract.range_warnings(binding, datasets),
+            *fit.chain_warnings(recipe, profile),
             *cluster_warnings(recipe, profile, home),
-            *([fit.NO_TRAINING] if fit.lacks_training(resolved(profile)) else ()),
+            *([fit.NO_TRAINING] if fit.lacks_training(request["profile"], request["environment"]) else ()),
+            *environment.warnings(request["environment"], root=folder.root, home=home),
         ),
     )
 
@@ -192,24 +197,10 @@ def cluster_warnings(recipe: Recipe, profile: Profile, home: HomePaths) -> list[
     except importlib.metadata.PackageNotFoundError:
         torch = None
     return lint.warnings(
-        fit.resources_request(recipe),
+        fit.resources_request(recipe, profile),
         profile,
         home=home.root,
         variables=os.environ,
         machine=platform.machine(),
         torch=torch,
     )
-
-
-def current_environment() -> dict[str, Any]:
-    """The Python environment that runs forgia, named by the digest of its distributions and versions."""
-    found = {
-        (item.metadata["Name"].lower().replace("_", "-"), item.version) for item in importlib.metadata.distributions()
-    }
-    names = sorted(found)
-    return {
-        "kind": "current",
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "digest": digest.of_json([list(pair) for pair in names]),
-    }

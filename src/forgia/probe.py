@@ -58,6 +58,7 @@ def compare(profile: Profile, cluster: Cluster) -> Comparison:
         update={
             **(seen_node(profile, shape, here) if shape else {}),
             **({"queues": (*queues, *further_queues(profile, cluster, here))} if here else {}),
+            "max_array_size": cluster.max_array_size or profile.max_array_size,
             "billing": profile.billing or (seen_billing(here, cluster) if here else None),
         }
     )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from forgia import document, units
+from forgia import environment as environments
 from forgia.document import Document
 from forgia.errors import NotFound, Problem, nearest
 from forgia.fields import Count, Duration, Name, Strict, Version, one_of
@@ -142,10 +143,14 @@ class Parameter(Strict):
     help: str
     range: tuple[float, float] | None = None
     choices: tuple[int | float | str, ...] | None = None
+    scale: Literal["linear", "log"] = "linear"
+    """How a sweep spreads its values over the range."""
 
     @model_validator(mode="after")
     def _default_fits(self) -> Parameter:
         self.accept(self.default)
+        if self.scale == "log" and (self.range is None or self.range[0] <= 0):
+            raise ValueError("scale: log needs a range above 0")
         return self
 
     def accept(self, value: Any) -> int | float | bool | str:
@@ -180,8 +185,20 @@ class Train(Strict):
     checkpoint_every: Count = 200
     """Optimizer steps between two checkpoints."""
     seed: int = Field(default=0, ge=0)
+    preflight: bool = True
+    """Look at every node for some seconds before the training, and go round a bad one."""
     determinism: Literal["D0", "D1"] = "D1"
     """D0: seeds are recorded. D1: the same request on the same layout gives the same tensors."""
+
+
+class Attempts(Strict):
+    """How often a run may go on by itself from its last checkpoint, by what ended the attempt before."""
+
+    time_limit: int | None = Field(default=None, ge=0)
+    """Reached the time limit. None: as often as the walltime needs where the queue allows less at a time, or 20."""
+    preemption: int = Field(default=20, ge=0)
+    """Gave way to a job of higher priority."""
+    node_failure: int = Field(default=3, ge=0)
 
 
 class Resources(Strict):
@@ -195,6 +212,8 @@ class Resources(Strict):
     memory_gb: float = Field(default=4, gt=0)
     """On each node."""
     walltime: Duration = Field(default=3600, validate_default=False)
+    """Of all attempts together; where the queue allows less at a time, the run is cut into a chain of attempts."""
+    attempts: Attempts = Attempts()
 
 
 class Gate(Strict):
@@ -246,8 +265,8 @@ class Recipe(Strict):
     """Dotted overrides that make a run small: what the catalogue's tests and ``--test`` use."""
     evaluate: Evaluate
     export: tuple[Annotated[str, one_of("format", FORMATS)], ...] = FORMATS
-    environment: Literal["current"] = "current"
-    """``current``: the environment that forgia itself runs in."""
+    environment: Annotated[str, AfterValidator(environments.checked)] = environments.CURRENT
+    """``current``: the environment that forgia itself runs in; else a lock in the recipe's folder, or IMAGE@DIGEST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +290,7 @@ def load(root: Path, vocabulary: Vocabulary) -> RecipeFolder:
     found = document.load(path)
     recipe, problems = document.check(found, Recipe)
     problems += task_problems(root, found) + concept_problems(found, vocabulary)
+    problems += environments.lock_problems(root, str(found.value.get("environment", environments.CURRENT)))
     if problems or recipe is None:
         raise document.invalid(path, problems)
     return RecipeFolder(root, found, recipe)

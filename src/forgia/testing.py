@@ -16,8 +16,9 @@ from typing import Any
 
 from forgia.errors import ClusterError
 from forgia.paths import HomePaths, RunPaths
-from forgia.schedulers import slurm_script
-from forgia.schedulers.protocol import JobState, JobView
+from forgia.schedulers import array as arrays
+from forgia.schedulers import slurm_array, slurm_script
+from forgia.schedulers.protocol import Array, JobDetails, JobState, JobView, member_id
 from forgia.store import locked, private_directory, read_json, write_json
 
 FIRST_JOB_ID = 1001
@@ -26,8 +27,9 @@ FIRST_JOB_ID = 1001
 class FakeScheduler:
     """A scheduler whose jobs live in one file below the home folder, so that several processes see the same ones.
 
-    It keeps the contract of a real one; beyond it, ``start``, ``end``, ``requeue`` and ``forget`` say what happens to
-    a job, ``fail_next`` makes the next submission fail, and ``calls`` counts what was asked of this object.
+    It keeps the contract of a real one; beyond it, ``start``, ``end``, ``requeue``, ``describe`` and ``forget`` say
+    what happens to a job, ``fail_next`` makes the next submission fail, and ``calls`` counts what was asked of this
+    object.
     """
 
     name = "fake"
@@ -37,19 +39,32 @@ class FakeScheduler:
         self.calls: Counter[str] = Counter()
         self._failure: tuple[ClusterError, bool] | None = None
 
-    def render(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1) -> str:
+    def render(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1, nice: int = 0) -> str:
         """The text SLURM would get."""
         self.calls["render"] += 1
-        return slurm_script.render(request, paths, attempt=attempt)
+        return slurm_script.render(request, paths, attempt=attempt, nice=nice)
 
-    def submit(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1) -> str:
+    def submit(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1, nice: int = 0) -> str:
         """Take the job into the queue, or fail as ``fail_next`` said."""
         self.calls["submit"] += 1
-        slurm_script.render(request, paths, attempt=attempt)
+        slurm_script.render(request, paths, attempt=attempt, nice=nice)
         failure, self._failure = self._failure, None
         if failure and not failure[1]:
             raise failure[0]
         job_id = self._take(paths.root.name, attempt)
+        if failure:
+            raise failure[0]
+        return job_id
+
+    def submit_array(self, array: Array) -> str:
+        """Take all of them into the queue, or fail as ``fail_next`` said."""
+        self.calls["submit_array"] += 1
+        slurm_array.render(array)
+        failure, self._failure = self._failure, None
+        if failure and not failure[1]:
+            raise failure[0]
+        arrays.write(array, ["-"] * len(array.members))
+        job_id = self._take_all([(paths.root.name, attempt) for paths, attempt in array.members])
         if failure:
             raise failure[0]
         return job_id
@@ -71,6 +86,12 @@ class FakeScheduler:
         jobs = self._jobs()
         return {job_id: view(job_id, jobs.get(job_id, {})) for job_id in job_ids}
 
+    def explain(self, job_id: str) -> JobDetails:
+        """What the job was told, and what ``describe`` laid beside it."""
+        self.calls["explain"] += 1
+        job = self._jobs().get(job_id, {})
+        return JobDetails(view=view(job_id, job), **job.get("details", {}))
+
     def cancel(self, job_ids: Sequence[str]) -> None:
         """End those that have not ended."""
         self.calls["cancel"] += 1
@@ -88,6 +109,10 @@ class FakeScheduler:
         """The job is over."""
         word = "FAILED" if exit_code else "COMPLETED"
         self._tell(job_id, state=JobState.ENDED, word=word, reason=reason, exit_code=exit_code)
+
+    def describe(self, job_id: str, **details: Any) -> None:
+        """What ``explain`` will say of the job besides its state: fields of ``JobDetails``."""
+        self._tell(job_id, details=details)
 
     def requeue(self, job_id: str) -> None:
         """The job goes back to the queue, as after a preemption."""
@@ -119,19 +144,34 @@ class FakeScheduler:
         return outcome
 
     def _take(self, run_id: str, attempt: int) -> str:
-        def add(jobs: dict[str, dict[str, Any]]) -> str:
-            job_id = str(max((int(known) for known in jobs), default=FIRST_JOB_ID - 1) + 1)
-            fields = asdict(JobView(job_id=job_id, state=JobState.PENDING, word="PENDING", run_id=run_id))
-            jobs[job_id] = {"attempt": attempt, **fields}
+        return str(self._change(lambda jobs: add(jobs, next_id(jobs), run_id, attempt)))
+
+    def _take_all(self, runs: Sequence[tuple[str, int]]) -> str:
+        def add_all(jobs: dict[str, dict[str, Any]]) -> str:
+            job_id = next_id(jobs)
+            for index, (run_id, attempt) in enumerate(runs):
+                add(jobs, member_id(job_id, index), run_id, attempt)
             return job_id
 
-        return str(self._change(add))
+        return str(self._change(add_all))
 
     def _tell(self, job_id: str, **fields: Any) -> None:
         self._change(lambda jobs: jobs[job_id].update(fields))
 
 
+def next_id(jobs: Mapping[str, Any]) -> str:
+    """One more than the highest so far; a task of an array counts as its array."""
+    return str(max((int(known.partition("_")[0]) for known in jobs), default=FIRST_JOB_ID - 1) + 1)
+
+
+def add(jobs: dict[str, dict[str, Any]], job_id: str, run_id: str, attempt: int) -> str:
+    """Put a job into the queue."""
+    fields = asdict(JobView(job_id=job_id, state=JobState.PENDING, word="PENDING", run_id=run_id))
+    jobs[job_id] = {"attempt": attempt, **fields}
+    return job_id
+
+
 def view(job_id: str, job: Mapping[str, Any]) -> JobView:
     """A job of the file as a scheduler's answer; unknown where there is none."""
-    fields = {key: value for key, value in job.items() if key not in ("attempt", "job_id", "state")}
+    fields = {key: value for key, value in job.items() if key not in ("attempt", "details", "job_id", "state")}
     return JobView(job_id=job_id, state=JobState(job.get("state", JobState.UNKNOWN)), **fields)

@@ -85,6 +85,7 @@ def test_plan_warns_of_what_bills_more_than_its_gpus(forgia_command: Callable[..
     assert outcome.exit_code == 0, outcome.output
     assert "warning: resources.cpus_per_task: 24 cores a node bill 24 local core-h an hour (24 x 1)" in outcome.stderr
     assert "24.00 local core-h billed" in outcome.stdout
-    outcome = forgia_command("check", *arguments, "--set", "resources.walltime=3-00:00:00")
+    long = ("--set", "resources.walltime=3-00:00:00", "--set", "resources.attempts.time_limit=1")
+    outcome = forgia_command("check", *arguments, *long)
     assert outcome.exit_code == 2
     assert "qos boost_qos_lprod (up to 3 nodes, up to 4-00:00:00) takes it" in outcome.stderr

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from forgia.paths import HomePaths, RunPaths
 from forgia.schedulers import JobState, JobView, Scheduler, open_scheduler
 from forgia.schedulers.local import LocalScheduler
+from forgia.schedulers.protocol import Array, member_id
 from forgia.schedulers.slurm import SlurmScheduler
 from forgia.store import private_directory, write_json
 from forgia.testing import FakeScheduler
@@ -182,6 +183,20 @@ def test_cancelling_many_is_one_call_and_can_be_repeated(case: Case) -> None:
     case.scheduler.cancel([])
 
 
+def test_one_job_is_explained_as_it_waits_runs_and_ends(case: Case) -> None:
+    paths = case.run_folder(wait_for="go", exit_codes=[3])
+    job_id = case.submit(paths)
+    case.await_state(job_id, JobState.RUNNING, paths=paths)
+    running = case.scheduler.explain(job_id)
+    assert (running.view.job_id, running.view.state, running.waiting) == (job_id, JobState.RUNNING, "")
+    (paths.root / "go").touch()
+    case.await_state(job_id, JobState.ENDED, paths=paths)
+    ended = await_condition(lambda: has_exit(case.scheduler.explain(job_id).view), what="the exit code")
+    assert (ended.state, ended.exit_code) == (JobState.ENDED, 3)
+    for strange in ("999999999", "4000000-123", "", "not an id", "1;rm -rf x"):
+        assert case.scheduler.explain(strange).view.state is JobState.UNKNOWN
+
+
 def test_what_is_rendered_is_what_runs(case: Case) -> None:
     paths = case.run_folder()
     request = case.request(tasks_per_node=2)
@@ -219,6 +234,97 @@ def test_logs_and_pickles_are_private(case: Case) -> None:
 
 def test_a_known_name_opens_its_scheduler(case: Case) -> None:
     assert open_scheduler(case.kind, PROFILES[case.kind], home=case.home).name == case.kind
+
+
+# Arrays: many runs as one job
+
+
+def array_of(case: Case, runs: Sequence[RunPaths], *, parallel: int | None = None, **options: Any) -> Array:
+    return Array(
+        sweep_id="mill-sweep-1",
+        number=options.get("number", 1),
+        paths=case.home.sweep("mill-sweep-1").array(options.get("number", 1)),
+        request=case.request(),
+        members=[(paths, options.get("attempt", 1)) for paths in runs],
+        parallel=parallel,
+    )
+
+
+def submit_array(case: Case, runs: Sequence[RunPaths], **options: Any) -> list[str]:
+    job_id = case.scheduler.submit_array(array_of(case, runs, **options))
+    found = [member_id(job_id, index) for index in range(len(runs))]
+    case.started += found
+    return found
+
+
+def test_every_run_of_an_array_does_its_own_work_in_its_own_folder(case: Case) -> None:
+    runs = [case.run_folder(f"mill-{index}", exit_codes=[3 if index == 1 else 0]) for index in range(3)]
+    job_ids = submit_array(case, runs, parallel=2)
+    for job_id, paths in zip(job_ids, runs, strict=True):
+        view = case.await_state(job_id, JobState.ENDED, paths=paths)
+        assert view.job_id == job_id
+        assert view.run_id in ("", paths.root.name)
+    assert case.scheduler.find([paths.root.name for paths in runs]) == {
+        paths.root.name: job_id for paths, job_id in zip(runs, job_ids, strict=True)
+    }
+    if case.kind == "fake":
+        return
+    assert [paths.claim(1).readlink().name.partition(".")[0] for paths in runs] == [f"job-{i}" for i in job_ids]
+    assert ["rank 0 of attempt 1" in paths.stdout(1, 0).read_text() for paths in runs] == [True] * 3
+    codes = [await_condition(lambda i=i: has_exit(case.scheduler.states([i])[i]), what="the code") for i in job_ids]
+    assert [view.exit_code for view in codes] == [0, 3, 0]
+
+
+def test_runs_of_an_array_wait_their_turn_and_are_known_meanwhile(case: Case) -> None:
+    runs = [case.run_folder(f"mill-{index}", wait_for="go") for index in range(3)]
+    job_ids = submit_array(case, runs, parallel=1)
+    case.await_state(job_ids[0], JobState.RUNNING, paths=runs[0])
+    assert {case.scheduler.states(job_ids)[job_id].state for job_id in job_ids[1:]} == {JobState.PENDING}
+    wanted = {paths.root.name: job_id for paths, job_id in zip(runs, job_ids, strict=True)}
+    assert case.scheduler.find(list(wanted), attempts=dict.fromkeys(wanted, 1)) == wanted
+    assert case.scheduler.find(list(wanted), attempts=dict.fromkeys(wanted, 2)) == {}
+    for paths in runs:
+        (paths.root / "go").touch()
+    for job_id, paths in zip(job_ids, runs, strict=True):
+        case.await_state(job_id, JobState.ENDED, paths=paths)
+
+
+def test_one_run_of_an_array_is_cancelled_without_the_others(case: Case) -> None:
+    runs = [case.run_folder(f"mill-{index}", wait_for="go") for index in range(4)]
+    job_ids = submit_array(case, runs, parallel=2)
+    for index in (0, 1):
+        case.await_state(job_ids[index], JobState.RUNNING, paths=runs[index])
+    case.scheduler.cancel([job_ids[0], job_ids[3], f"{job_ids[0]}0"])
+    for index in (0, 3):
+        view = case.await_state(job_ids[index], JobState.ENDED)
+        assert view.word.startswith("CANCELLED")
+    assert case.scheduler.states(job_ids)[job_ids[1]].state is JobState.RUNNING
+    for paths in runs:
+        (paths.root / "go").touch()
+    for index in (1, 2):
+        assert case.await_state(job_ids[index], JobState.ENDED, paths=runs[index]).word == "COMPLETED"
+
+
+def test_a_run_is_sent_again_in_an_array_of_those_that_failed(case: Case) -> None:
+    runs = [case.run_folder(f"mill-{index}", exit_codes=[3, 0]) for index in range(2)]
+    first = submit_array(case, runs)
+    for job_id, paths in zip(first, runs, strict=True):
+        case.await_state(job_id, JobState.ENDED, paths=paths)
+    (second,) = submit_array(case, runs[1:], number=2, attempt=2)
+    case.await_state(second, JobState.ENDED, paths=runs[1])
+    assert case.scheduler.find(["mill-0", "mill-1"]) == {"mill-0": first[0], "mill-1": second}
+    assert case.scheduler.find(["mill-1"], attempts={"mill-1": 1}) == {"mill-1": first[1]}
+
+
+def test_an_array_and_a_single_run_do_not_know_each_others_jobs(case: Case) -> None:
+    alone = case.run_folder("mill-9", wait_for="never")
+    single = case.submit(alone)
+    (member,) = submit_array(case, [case.run_folder("mill-0", wait_for="never")])
+    case.scheduler.cancel([member])
+    assert case.await_state(member, JobState.ENDED).word.startswith("CANCELLED")
+    assert case.scheduler.states([single])[single].state is not JobState.ENDED
+    strange = [member_id(single, 0), member_id(member, 1), "1_", "_1", "7_x"]
+    assert {view.state for view in case.scheduler.states(strange).values()} == {JobState.UNKNOWN}
 
 
 # What only those that run something can show

@@ -117,4 +117,4 @@ def test_a_recipe_that_breaks_while_it_trains_fails_with_its_reason_and_exit_cod
     done = mine("run", *SMALL, check=False)
     assert done.returncode == 6
     assert "loss" in done.stderr
-    assert "forgia job logs" in done.stderr
+    assert "forgia job why" in done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
     (place / "generators.safetensors").unlink()
     with pytest.raises(IntegrityError):
         checkpoint.verify(place, identity=IDENTITY)
+
+
+def test_every_rank_takes_its_own_generators_out_of_a_file(tmp_path: Path) -> None:
+    states = []
+    for rank in range(3):
+        torch.manual_seed(rank)
+        states.append(checkpoint.generator_state(torch.device("cpu"))["cpu"])
+    saved = state(1)
+    several = Checkpoint(**{**asdict(saved), "generators": {"cpu": torch.cat(states)}})
+    found = checkpoint.load(checkpoint.save(tmp_path, several, identity=IDENTITY))
+    for rank in range(3):
+        torch.manual_seed(rank)
+        drawn = torch.rand(4)
+        checkpoint.restore_generators(found.generators, rank=rank, device=torch.device("cpu"))
+        assert torch.equal(torch.rand(4), drawn)
 
 
 def test_generators_go_on_where_they_were() -> None:

@@ -93,7 +93,7 @@ def test_an_address_left_by_an_earlier_launch_is_passed_over(tmp_path: Path) -> 
 
     def meet(rank: int) -> None:
         own = Placement(rank=rank, world_size=2, local_rank=rank, launch="now")
-        points[rank] = rendezvous._meeting_point(own, paths, nodes=1)
+        points[rank] = rendezvous.RollCall(own, paths, nodes=1, attempt=1).store
 
     second = threading.Thread(target=meet, args=(1,))
     second.start()

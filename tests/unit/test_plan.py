@@ -158,6 +158,7 @@ def test_every_misfit_with_the_cluster_is_told_at_once(
     wishes = (
         "resources.gpus_per_node=8",
         "resources.walltime=3-00:00:00",
+        "resources.attempts.time_limit=0",
         "resources.memory_gb=900",
         "resources.cpus_per_task=4",
     )

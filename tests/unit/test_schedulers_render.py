@@ -53,11 +53,14 @@ CHOSEN = {
 """What a user adds to the shipped profile."""
 
 
+BUDGETS = {"time_limit": 20, "preemption": 20, "node_failure": 3}
+
+
 def request_for(name: str, repository: Path) -> dict[str, Any]:
     shipped = profiles.load(repository / "cluster-profiles" / f"{name}.yaml").model_dump(mode="json")
     return {
         "profile": {**shipped, **PYTHON, **CHOSEN.get(name, {})},
-        "resources": {**RESOURCES[name], "walltime_s": 5400},
+        "resources": {**RESOURCES[name], "walltime_s": 5400, "walltime_total_s": 5400, "attempts": BUDGETS},
     }
 
 
@@ -186,6 +189,48 @@ def test_a_short_job_is_warned_late_enough_to_have_worked() -> None:
     assert flags_of(slurm_script.render(request, HOME.run("r"), attempt=1))["signal"] == "USR2@20"
     request["resources"]["walltime_s"] = 86400
     assert flags_of(slurm_script.render(request, HOME.run("r"), attempt=1))["signal"] == "USR2@300"
+
+
+@given(slowest_s=st.floats(0, 100_000), walltime_s=st.integers(60, 30 * 86400))
+def test_a_job_is_warned_early_enough_for_the_slowest_checkpoint_that_was_measured(
+    slowest_s: float, walltime_s: int
+) -> None:
+    request = minimal()
+    request["resources"]["walltime_s"] = walltime_s
+    text = slurm_script.render(request, HOME.run("r"), attempt=2, slowest_checkpoint_s=slowest_s)
+    lead_s = int(flags_of(text)["signal"].removeprefix("USR2@"))
+    assert lead_s >= min(90, walltime_s // 3)
+    assert lead_s >= slowest_s or lead_s >= min(walltime_s // 3, 65_535)
+    assert f"export FORGIA_SIGNAL_LEAD={lead_s}\n" in text
+
+
+@pytest.mark.parametrize(("attempt", "again", "last"), [(1, 0, "$((1 + 0))"), (4, 2, "$((4 + 2))")])
+def test_a_job_is_told_its_last_attempt_and_goes_no_further(attempt: int, again: int, last: str) -> None:
+    request = minimal()
+    request["resources"]["attempts"] = {"time_limit": again, "preemption": 0, "node_failure": 0}
+    text = slurm_script.render(request, HOME.run("r"), attempt=attempt)
+    assert f"export FORGIA_LAST_ATTEMPT={last}\n" in text
+    assert '[ "$FORGIA_ATTEMPT" -lt "$FORGIA_LAST_ATTEMPT" ]' in text
+    request["resources"]["nodes"] = 1
+    told = open_scheduler("local", home=HOME).render(request, HOME.run("r"), attempt=attempt)
+    assert f"export FORGIA_LAST_ATTEMPT={attempt + again}\n" in told
+
+
+def test_the_attempts_of_a_job_follow_from_the_budgets_of_its_request() -> None:
+    request = minimal()
+    request["resources"]["attempts"] = {"time_limit": 2, "preemption": 0, "node_failure": 1}
+    assert "FORGIA_LAST_ATTEMPT=$((1 + 3))" in slurm_script.render(request, HOME.run("r"), attempt=1)
+
+
+def test_a_later_attempt_is_warned_by_what_its_run_measured(tmp_path: Path) -> None:
+    home = HomePaths(tmp_path)
+    paths, request = home.run("r"), minimal()
+    request["resources"]["walltime_s"] = 86400
+    paths.checkpoints.mkdir(parents=True)
+    paths.slowest_checkpoint.write_text('{"seconds": 100.5}')
+    scheduler = open_scheduler("slurm", home=home)
+    assert flags_of(scheduler.render(request, paths, attempt=2))["signal"] == "USR2@332"
+    assert flags_of(scheduler.render(request, paths))["signal"] == "USR2@90"
 
 
 def test_rendering_depends_on_nothing_but_the_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,8 @@ def cancel(app: App, *, runs: tuple[str, ...]) -> None:
     \b
     forgia job cancel mill-failures-3fa2
     """
-    from forgia import status
     from forgia.run import open_run
 
     ids = [open_run(app.home, name).root.name for name in runs]
-    for found in status.cancel(app.home, app.client.scheduler, ids):
+    for found in app.client.cancel(ids):
         app.out(f"{found.run_id}: {found.state}")

@@ -16,9 +16,8 @@ def retry(app: App, *, run: str) -> None:
     \b
     forgia job retry last && forgia job wait last
     """
-    from forgia import submission
     from forgia.run import open_run
 
     run_id = open_run(app.home, run).root.name
-    found = submission.retry(app.home, run_id, app.client.scheduler)
+    found = app.client.retry(run_id)
     app.out(f"{run_id}: attempt {found.attempt} {found.state}")

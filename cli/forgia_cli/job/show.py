@@ -17,7 +17,8 @@ def show(app: App, *, run: str, as_json: bool) -> None:
     \b
     forgia job show last
     """
-    from forgia.run import Journal, open_run
+    from forgia import causes
+    from forgia.run import Journal, State, open_run
     from forgia_cli.following import metric_lines_backwards
     from forgia_cli.job.view import overview
 
@@ -34,6 +35,10 @@ def show(app: App, *, run: str, as_json: bool) -> None:
         app.table(
             ("field", "value"), [*((key, str(value)) for key, value in fields.items()), ("folder", str(paths.root))]
         )
+        if status.state in (State.FAILED, State.CANCELLED, State.LOST):
+            app.out(
+                f"\nwhy: {causes.explain_files(app.home, status.run_id).sentence}  (forgia job why {status.run_id})"
+            )
         app.out("")
         rows = [(line["t"], line["event"], line["by"], line["attempt"], detail(line)) for line in journal.read()]
         app.table(("time (UTC)", "event", "by", "attempt", "detail"), rows)

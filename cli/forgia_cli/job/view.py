@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forgia.errors import ClusterError
-from forgia.run import SETTLED, RunStatus, settle_ended, statuses
+from forgia.run import SETTLED, RunStatus, State, settle_ended, statuses
+from forgia.sweep import unregistered
 from forgia_cli.app import App
 
 
@@ -15,20 +16,35 @@ class View:
 
     statuses: tuple[RunStatus, ...]
     unanswered: tuple[str, ...] = ()
+    silent_s: int = 0
+    """For how long the most silent of the open runs has said nothing; told with states that could not be asked for."""
 
     def raise_if_unanswered(self) -> None:
         """Raises: ClusterError — after the last known states were shown."""
         if self.unanswered:
-            raise ClusterError(
-                "; ".join(self.unanswered), transient=True, hint="the states shown are the last known ones"
-            )
+            from forgia.fields import format_duration
+
+            hint = f"the states shown are the last known ones, up to {format_duration(self.silent_s)} old"
+            raise ClusterError("; ".join(self.unanswered), transient=True, hint=hint)
+
+
+def is_kept(status: RunStatus, kept: set[str]) -> bool:
+    """A sweep's member whose release stays where it is."""
+    return status.state is State.SUCCEEDED and status.run_id in kept
 
 
 def overview(app: App) -> View:
     """Where all runs stand; finished releases are collected on the way."""
     found = tuple(statuses(app.home))
-    if all(status.state in SETTLED for status in found):
+    others = [status for status in found if status.state not in SETTLED]
+    kept = unregistered(app.home) if others else set()
+    if all(is_kept(status, kept) for status in others):
         settle_ended(app.home, found)
         return View(statuses=found)
     _, complaints = app.client.collect_finished()
-    return View(statuses=tuple(statuses(app.home)), unanswered=tuple(complaints))
+    from forgia.status import age_of, is_open
+
+    found = tuple(statuses(app.home))
+    ages = [age_of(app.home.run(status.run_id)) for status in found if complaints and is_open(status)]
+    silent_s = max((int(age.total_seconds()) for age in ages), default=0)
+    return View(statuses=found, unanswered=tuple(complaints), silent_s=silent_s)

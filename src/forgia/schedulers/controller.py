@@ -20,11 +20,18 @@ from pathlib import Path
 from submitit.local.local import Controller
 
 from forgia.paths import HomePaths, RunPaths
-from forgia.run import claim
-from forgia.schedulers import local, processes
-from forgia.schedulers.payload import ATTEMPT_VARIABLE, MORE_WANTED, TASK_FILE
-from forgia.schedulers.slurm_script import MOST_REQUEUES
-from forgia.store import file_mode, private_directory, write_atomic
+from forgia.run import Journal, State, claim
+from forgia.schedulers import interruptions, local, processes
+from forgia.schedulers.interruptions import Agenda, Interruption
+from forgia.schedulers.payload import (
+    ATTEMPT_VARIABLE,
+    END_VARIABLE,
+    JOB_VARIABLE,
+    LAST_ATTEMPT_VARIABLE,
+    MORE_WANTED,
+    TASK_FILE,
+)
+from forgia.store import append_line, file_mode, private_directory, read_lines, write_atomic
 
 GRACE_S = 10.0
 """Between asking the ranks to stop and killing them."""
@@ -50,24 +57,49 @@ class RunController(Controller):
         super().__init__(paths.submission)
         self.paths = paths
         self.submitted = self.attempt = int(os.environ[ATTEMPT_VARIABLE])
+        self.last = int(os.environ[LAST_ATTEMPT_VARIABLE])
+        self.agenda = Agenda(paths)
+        self.history: list[str] = []
+        self.started = 0.0
         self.stop_asked = False
         signal.signal(signal.SIGTERM, self._note_stop)
         signal.signal(signal.SIGINT, self._note_stop)
 
-    def run(self, max_retry: int = MOST_REQUEUES) -> None:
-        """Attempt after attempt, until one is the last."""
-        ending = Ending(word="FAILED", reason="it was sent round too often")
-        for _ in range(max_retry):
+    def run(self, max_retry: int = 0) -> None:
+        """Attempt after attempt, until one is the last; submitit's limit of them is not ours."""
+        while True:
             if not claim(self.paths, self.attempt, job_id=self.job_id, restart=self.attempt - self.submitted):
                 ending = Ending(word="COMPLETED", reason=f"attempt {self.attempt} is with another job")
                 break
             self.start_tasks()
             ending = self.watch()
-            more = (self.paths.attempt(self.attempt) / MORE_WANTED).exists()
-            if self.stop_asked or not more:
+            if self.attempt >= self.last or not self.goes_on(ending):
+                self.say_last_word()
                 break
-            self.attempt += 1
+            self.next_attempt(ending)
+        self.agenda.close()
         self.record(ending)
+
+    def goes_on(self, ending: Ending) -> bool:
+        """Another attempt is wanted, by the job or after an interruption that a scheduler answers with another."""
+        if self.stop_asked:
+            return False
+        if ending.word in (interruptions.WORDS[interruptions.PREEMPT], interruptions.WORDS[interruptions.KILL]):
+            return not Journal(self.paths).status().state.is_final
+        return (self.paths.attempt(self.attempt) / MORE_WANTED).exists()
+
+    def next_attempt(self, ending: Ending) -> None:
+        """Count on, and tell the attempt how those before it ended, as SLURM's accounting would."""
+        word = ending.word if ending.word in interruptions.WORDS.values() else "TIMEOUT"
+        self.history.append(f"{word}|{self.started:.0f}|{time.time():.0f}\n")
+        self.attempt += 1
+        private_directory(self.paths.attempt(self.attempt))
+        write_atomic(self.paths.history(self.attempt), "".join(self.history))
+
+    def say_last_word(self) -> None:
+        """What a lost rank left for the journal, as nothing goes on after it."""
+        for line in read_lines(self.paths.last_word(self.attempt)):
+            append_line(self.paths.journal, line, sync=True)
 
     def start_tasks(self) -> None:
         """One process a rank, its output in the attempt's folder."""
@@ -75,12 +107,14 @@ class RunController(Controller):
         link = self.paths.submission / f"{self.pid}_submitted.pkl"
         link.unlink(missing_ok=True)
         link.symlink_to(TASK_FILE)
+        self.started = time.time()
         self.tasks = [self.start_task(rank) for rank in range(self.ntasks)]
 
     def start_task(self, rank: int) -> subprocess.Popen[bytes]:
         """One rank, in the session of the job, so that nothing of it is elsewhere."""
         variables = {
             ATTEMPT_VARIABLE: str(self.attempt),
+            END_VARIABLE: f"{self.started + self.timeout_s:.0f}",
             "SUBMITIT_LOCAL_JOB_ID": self.pid,
             "SUBMITIT_LOCAL_LOCALID": str(rank),
             "SUBMITIT_LOCAL_GLOBALID": str(rank),
@@ -97,7 +131,10 @@ class RunController(Controller):
             )
 
     def watch(self) -> Ending:
-        """Until every rank is gone: warn before the time limit, stop all at it, when asked, or when one has failed."""
+        """Until every rank is gone: warn before the time limit, stop all at it, when asked, or when one has failed.
+
+        What a person wants to be interrupted is interrupted on the way.
+        """
         started = time.monotonic()
         warning, limit = started + self.timeout_s - self.signal_delay_s, started + self.timeout_s
         patience = float("inf")
@@ -112,6 +149,8 @@ class RunController(Controller):
             if now > warning:
                 warning = float("inf")
                 self.signal_tasks(signal.SIGUSR2)
+            if (due := self.agenda.due(self.attempt)) and self.is_listening() and (ending := self.interrupt(due)):
+                return ending
             if any(task.returncode for task in self.tasks):
                 patience = min(patience, now + FAILURE_GRACE_S)
             if now > patience:
@@ -119,6 +158,22 @@ class RunController(Controller):
                 break
             time.sleep(TICK_S)
         return Ending(word="CANCELLED", reason="it was cancelled") if self.stop_asked else self.first_failure()
+
+    def is_listening(self) -> bool:
+        """The ranks of this attempt have met, so that none is deaf any more."""
+        lines = Journal(self.paths).read()
+        return any(line.get("event") == State.RUNNING and line.get("attempt") == self.attempt for line in lines)
+
+    def interrupt(self, due: Interruption) -> Ending | None:
+        """Do it; the end of the attempt, unless the ranks were only given notice."""
+        self.agenda.tick_off(self.attempt)
+        if due.kind == interruptions.WARN:
+            self.signal_tasks(signal.SIGUSR2)
+            return None
+        if due.kind == interruptions.PREEMPT:
+            self.stop_tasks()
+        self.kill_tasks()
+        return Ending(word=due.word, reason="it was interrupted on purpose")
 
     def any_alive(self) -> bool:
         """Some rank still runs; looks at every one, for an exit code is only known once it was asked for."""
@@ -139,6 +194,10 @@ class RunController(Controller):
         limit = time.monotonic() + GRACE_S
         while self.any_alive() and time.monotonic() < limit:
             time.sleep(TICK_S)
+        self.kill_tasks()
+
+    def kill_tasks(self) -> None:
+        """Leave none."""
         self.signal_tasks(signal.SIGKILL)
         for task in self.tasks:
             task.wait()
@@ -156,8 +215,8 @@ class RunController(Controller):
 
     @property
     def job_id(self) -> str:
-        """Process id and start mark, as its submitter names it."""
-        return f"{self.pid}-{processes.start_mark(int(self.pid))}"
+        """Process id and start mark, as its submitter names it; that of its task in an array."""
+        return os.environ.get(JOB_VARIABLE) or f"{self.pid}-{processes.start_mark(int(self.pid))}"
 
     def record(self, ending: Ending) -> None:
         """Say how it ended, before anyone can see that it has."""

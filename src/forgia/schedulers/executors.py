@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,7 @@ class OnePickle(PicklingExecutor):
     def _internal_process_submissions(self, delayed_submissions: list[DelayedSubmission]) -> list[Submitted]:
         """Submitit names the pickle after the submission, so that a job whose submitter died would wait in vain."""
         (delayed,) = delayed_submissions
-        beside = self.folder / f".{TASK_FILE}.{os.getpid()}"
-        delayed.dump(beside)
-        beside.replace(self.folder / TASK_FILE)
-        sync_directory(self.folder)
+        write_pickle(delayed, self.folder)
         return [self._submit_command("")]
 
 
@@ -72,27 +70,34 @@ class SlurmSubmission(OnePickle, SlurmExecutor):
     def _submit_command(self, command: str) -> Submitted:
         """Raises: ClusterError — sbatch refused, or did not answer."""
         write_atomic(self.script, self._make_submission_file_text(command, ""))
-        if not shutil.which("sbatch"):
-            raise ClusterError(
-                "sbatch: no such program on this machine",
-                transient=False,
-                hint="run forgia on the cluster's login node, or choose the profile laptop",
-            )
-        argv = ["sbatch", "--parsable", str(self.script)]
-        done = process.run(
-            argv,
-            timeout_s=SUBMIT_TIMEOUT_S,
-            environment=self.seal(),
-            without=foreign_variables(),
-            umask=umask(self.folder),  # SLURM gives it to the job, and makes the log files with it
+        return SlurmJob(folder=self.folder, job_id=sbatch(self.script, environment=self.seal()), tasks=[0])
+
+
+def sbatch(script: Path, *, environment: Mapping[str, str]) -> str:
+    """Send a script and return the job's id; ``environment`` is laid over ours, for the job to find.
+
+    Raises: ClusterError — sbatch refused, or did not answer.
+    """
+    if not shutil.which("sbatch"):
+        raise ClusterError(
+            "sbatch: no such program on this machine",
+            transient=False,
+            hint="run forgia on the cluster's login node, or choose the profile laptop",
         )
-        words = " ".join(done.stderr.replace("sbatch: error: ", "").split())
-        found = re.match(r"(\d+)(;|$)", done.stdout.strip())
-        if done.returncode or not found:
-            # Only an sbatch that ends by itself and complains has refused; any other may have been heard.
-            meaning = slurm_words.refusal(words) if done.returncode > 0 else slurm_words.NO_ANSWER
-            raise ClusterError(f"SLURM did not take the job: {words}", transient=meaning.transient, hint=meaning.hint)
-        return SlurmJob(folder=self.folder, job_id=found.group(1), tasks=[0])
+    done = process.run(
+        ["sbatch", "--parsable", str(script)],
+        timeout_s=SUBMIT_TIMEOUT_S,
+        environment=environment,
+        without=foreign_variables(),
+        umask=umask(script.parent),  # SLURM gives it to the job, and makes the log files with it
+    )
+    words = " ".join(done.stderr.replace("sbatch: error: ", "").split())
+    found = re.match(r"(\d+)(;|$)", done.stdout.strip())
+    if done.returncode or not found:
+        # Only an sbatch that ends by itself and complains has refused; any other may have been heard.
+        meaning = slurm_words.refusal(words) if done.returncode > 0 else slurm_words.NO_ANSWER
+        raise ClusterError(f"SLURM did not take the job: {words}", transient=meaning.transient, hint=meaning.hint)
+    return found.group(1)
 
 
 class LocalSubmission(OnePickle, LocalExecutor):
@@ -119,17 +124,37 @@ class LocalSubmission(OnePickle, LocalExecutor):
         return LocalJob(folder=self.folder, job_id=str(controller.pid), process=controller)
 
 
+def write_pickle(delayed: DelayedSubmission, folder: Path) -> None:
+    """Put the task file into a run's submission folder."""
+    beside = folder / f".{TASK_FILE}.{os.getpid()}"
+    delayed.dump(beside)
+    beside.replace(folder / TASK_FILE)
+    sync_directory(folder)
+
+
 CONTROLLERS: list[subprocess.Popen[bytes]] = []
 """Held until this process ends: they outlive it, and nobody waits for them."""
 
 
 def send(executor: OnePickle, paths: RunPaths, *, program: str) -> str:
     """Give the run to an executor; returns submitit's job id. Raises: Refused — others could change what will run."""
-    for folder in (paths.root, private_directory(paths.submission)):
-        refuse_writable(folder)
-    private_directory(paths.attempt(executor.attempt))
+    make_room(paths, attempt=executor.attempt)
     job = executor.submit(NodeProgram(run_dir=str(paths.root), program=program))
     return str(job.job_id)
+
+
+def make_room(paths: RunPaths, *, attempt: int) -> None:
+    """The folders that a submission writes to. Raises: Refused — others could change what will run."""
+    for folder in (paths.root, private_directory(paths.submission)):
+        refuse_writable(folder)
+    private_directory(paths.attempt(attempt))
+
+
+def write_task(paths: RunPaths, *, attempt: int, program: str) -> str:
+    """The task file of a run that is sent with others, and its seal. Raises: as ``make_room``."""
+    make_room(paths, attempt=attempt)
+    write_pickle(DelayedSubmission(NodeProgram(run_dir=str(paths.root), program=program)), paths.submission)
+    return digest.hexadecimal(digest.of_file(paths.submission / TASK_FILE))
 
 
 def refuse_writable(folder: Path) -> None:

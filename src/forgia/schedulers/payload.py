@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from forgia.paths import RunPaths
 from forgia.store import private_directory
@@ -20,9 +22,19 @@ Source: EX_TEMPFAIL of sysexits.h
 """
 ATTEMPT_VARIABLE = "FORGIA_ATTEMPT"
 """The number of the attempt in the job's environment; counts requeues by the scheduler too."""
+LAST_ATTEMPT_VARIABLE = "FORGIA_LAST_ATTEMPT"
+"""The last attempt that the job may make without asking again."""
+END_VARIABLE = "FORGIA_END_TIME"
+"""When the scheduler will end the attempt; seconds since 1970."""
+LEAD_VARIABLE = "FORGIA_SIGNAL_LEAD"
+"""Seconds before that at which it was asked to give notice."""
 MORE_WANTED = "another-attempt"
 """Empty file in an attempt's log folder. An exit code would drown: a launcher reports the highest of all ranks."""
+STOPPED = "stopped"
+"""Empty file in an attempt's log folder: its checkpoint is that of its last step."""
 TASK_FILE = "task.pkl"
+JOB_VARIABLE = "FORGIA_JOB"
+"""The job id of a local task of an array, which is not told by its process id."""
 SEAL_VARIABLE = "FORGIA_SEAL"
 """SHA-256 of the task file, in the job's environment: kept by the scheduler, out of reach of who can write to disk."""
 
@@ -45,6 +57,16 @@ class NodeProgram:
             (folder / MORE_WANTED).touch()
         if code:
             raise SystemExit(code)
+
+
+MOST_ATTEMPTS = 100
+"""A job that goes round more often than this makes no progress."""
+
+
+def allowance_of(request: Mapping[str, Any]) -> int:
+    """The attempts that a job may make without asking again: the first, and as many as its budgets let it go on."""
+    budgets = request["resources"].get("attempts")
+    return MOST_ATTEMPTS if budgets is None else 1 + sum(budgets.values())
 
 
 def rank() -> int:

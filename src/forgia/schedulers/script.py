@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from forgia.errors import UserError
 from forgia.paths import CLAIM, RunPaths
-from forgia.schedulers.payload import ATTEMPT_VARIABLE
-from forgia.store import umask
+from forgia.schedulers.payload import ATTEMPT_VARIABLE, LAST_ATTEMPT_VARIABLE, LEAD_VARIABLE
+from forgia.store import read_json, umask
 
+OWN = RunPaths(Path())
+"""The run's files, seen from its folder."""
+CONTAINER_GPUS = {"nvidia": "--nv", "amd": "--rocm"}
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 """Characters that end a line for somebody."""
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -81,14 +86,82 @@ def interpreter(profile: Mapping[str, Any]) -> str:
     return shlex.quote(str(profile.get("python") or sys.executable))
 
 
-def task_command(profile: Mapping[str, Any]) -> str:
-    """The command of one rank, for a shell that stands in the run's folder."""
+def task_command(request: Mapping[str, Any], *, home: str = '"$home"') -> str:
+    """The command of one rank, for a shell that stands in the run's folder; ``home``: forgia's, as the shell has it."""
+    profile, kind = request["profile"], environment_kind(request)
+    if kind == "image":
+        return f"{container_command(request, home=home)} python3 {TASK_COMMAND} submission"
+    if kind == "lock":
+        return f"{enter_command(profile)} -- {TASK_COMMAND} submission"
     return f"{interpreter(profile)} {TASK_COMMAND} submission"
 
 
-def attempt_export(expression: str) -> str:
-    """The line that tells the job which attempt it is."""
-    return f"export {ATTEMPT_VARIABLE}={expression}"
+def environment_kind(request: Mapping[str, Any]) -> str:
+    """What the ranks live in: the submitter's environment, one packed from a lock, or an image."""
+    return str(request.get("environment", {}).get("kind", "current"))
+
+
+def enter_command(profile: Mapping[str, Any]) -> str:
+    """Check the environment that the run's folder names, with what the node has before it has any."""
+    return f"{interpreter(profile)} -I -S {OWN.unpacking} {OWN.environment}"
+
+
+def container_command(request: Mapping[str, Any], *, home: str) -> str:
+    """The start of a command inside an image, which sees forgia's home and the GPUs.
+
+    Source: https://apptainer.org/docs/user/1.3/cli/apptainer_exec.html
+    """
+    vendor = (request["profile"].get("gpu") or {}).get("vendor")
+    gpus = CONTAINER_GPUS.get(str(vendor), "") if request["resources"]["gpus_per_node"] else ""
+    image = shlex.quote(request["environment"]["image"])
+    return " ".join(filter(None, ["apptainer exec", gpus, f"--bind {home}", image]))
+
+
+def excluded_nodes(paths: RunPaths) -> str | None:
+    """Nodes that an earlier attempt found bad, as SLURM lists them; None: it found none."""
+    try:
+        lines = paths.excluded_nodes.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    return ",".join(sorted({line.split()[0] for line in lines if line.strip()})) or None
+
+
+def environment_lines(request: Mapping[str, Any]) -> list[str]:
+    """Shell lines before the ranks start: an image is one file for all nodes, so it is digested once."""
+    if environment_kind(request) != "image":
+        return []
+    return ["home=$(cd ../.. && pwd)", f"{enter_command(request['profile'])} || exit $?"]
+
+
+def attempt_exports(expression: str, *, last: int | str, lead_s: int) -> list[str]:
+    """The lines that tell the job which attempt it is, which one is its last, and how early it is warned."""
+    return [
+        f"export {ATTEMPT_VARIABLE}={expression}",
+        f"export {LAST_ATTEMPT_VARIABLE}={last}",
+        f"export {LEAD_VARIABLE}={lead_s}",
+    ]
+
+
+LEAD_PER_CHECKPOINT = 3
+"""A checkpoint on a busy disk may take so many times as long as the slowest that was measured."""
+LEAD_MARGIN_S = 30
+"""For the step that has to be ended first, and for the way out."""
+LONGEST_LEAD_S = 65_535
+"""Source: sbatch(1) of SLURM 22.05, --signal"""
+
+
+def signal_lead_s(profile: Mapping[str, Any], minutes: int, *, slowest_checkpoint_s: float = 0.0) -> int:
+    """Seconds of warning; in a short job at most a third of it, else the warning would come before the work."""
+    measured = math.ceil(slowest_checkpoint_s * LEAD_PER_CHECKPOINT) + LEAD_MARGIN_S if slowest_checkpoint_s else 0
+    return min(max(int(profile.get("signal_lead_s") or 90), measured), minutes * 20, LONGEST_LEAD_S)
+
+
+def slowest_checkpoint_s(paths: RunPaths) -> float:
+    """What the slowest checkpoint of the run took so far; 0 where none was measured."""
+    try:
+        return float(read_json(paths.slowest_checkpoint)["seconds"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError, UserError):
+        return 0.0
 
 
 def claim_lines(job: str) -> list[str]:

@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 
 from forgia import process
 from forgia.errors import ClusterError
-from forgia.paths import HomePaths, RunPaths
-from forgia.schedulers import slurm_script, slurm_words
-from forgia.schedulers.payload import PROGRAM
-from forgia.schedulers.protocol import JobState, JobView, unknown
+from forgia.paths import HomePaths, RunPaths, SweepPaths
+from forgia.schedulers import array as arrays
+from forgia.schedulers import script, slurm_array, slurm_details, slurm_script, slurm_words
+from forgia.schedulers.array import Place
+from forgia.schedulers.payload import PROGRAM, SEAL_VARIABLE
+from forgia.schedulers.protocol import Array, JobDetails, JobState, JobView, unknown
+from forgia.store import private_directory, write_atomic
 
 QUERY_TIMEOUT_S = 60.0
 FIND_SINCE = "now-60days"
@@ -66,67 +69,160 @@ class SlurmScheduler:
 
     def __init__(self, profile: Mapping[str, Any], *, home: HomePaths, program: str = PROGRAM) -> None:
         self.profile, self.home, self.program = profile, home, program
+        self._known_arrays: dict[tuple[str, int], list[str]] = {}
 
-    def render(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1) -> str:
+    def render(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1, nice: int = 0) -> str:
         """The sbatch script."""
-        return slurm_script.render(request, paths, attempt=attempt)
+        slowest = script.slowest_checkpoint_s(paths) if attempt > 1 else 0.0
+        return slurm_script.render(request, paths, attempt=attempt, nice=nice, slowest_checkpoint_s=slowest)
 
-    def submit(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1) -> str:
+    def submit(self, request: Mapping[str, Any], paths: RunPaths, *, attempt: int = 1, nice: int = 0) -> str:
         """One sbatch through submitit's executor."""
         from forgia.schedulers.executors import SlurmSubmission, send  # submitit is slow to import
 
-        text = self.render(request, paths, attempt=attempt)
+        text = self.render(request, paths, attempt=attempt, nice=nice)
         return send(SlurmSubmission(paths, text=text, attempt=attempt), paths, program=self.program)
+
+    def submit_array(self, array: Array) -> str:
+        """One sbatch for all; every run's task file and script are on disk before it."""
+        from forgia.schedulers.executors import sbatch, write_task  # submitit is slow to import
+
+        text = slurm_array.render(array)
+        seals = [write_task(paths, attempt=attempt, program=self.program) for paths, attempt in array.members]
+        write_atomic(private_directory(array.paths.root) / array.paths.script.name, text)
+        seal = arrays.write(array, seals)
+        return sbatch(array.paths.script, environment={SEAL_VARIABLE: seal})
 
     def find(self, run_ids: Sequence[str], *, attempts: Mapping[str, int] | None = None) -> dict[str, str]:
         """By name and folder in the queue, else in the accounting."""
         if not run_ids:
             return {}
-        names = {name: run_id for run_id in run_ids for name in names_of(run_id, (attempts or {}).get(run_id))}
-        found = self._ours(queue(), names)
-        absent = [name for name, run_id in names.items() if run_id not in found]
+        wanted = self._wanted(run_ids, attempts or {})
+        found = self._ours(queue(), wanted)
+        absent = {key: run_id for key, run_id in wanted.items() if run_id not in found}
         if absent:
-            condition = [f"--name={','.join(absent)}", f"--starttime={FIND_SINCE}", f"--uid={os.getuid()}"]
-            found |= self._ours(accounting(condition), {name: names[name] for name in absent})
+            names = dict.fromkeys(map(slurm_array.name_of, absent))
+            condition = [f"--name={','.join(names)}", f"--starttime={FIND_SINCE}", f"--uid={os.getuid()}"]
+            found |= self._ours(accounting(condition) or [], absent)
         return found
 
-    def _ours(self, rows: Iterable[QueueRow | AccountRow], names: Mapping[str, str]) -> dict[str, str]:
+    def _wanted(self, run_ids: Sequence[str], attempts: Mapping[str, int]) -> dict[str | Place, str]:
+        """Job name, or place in an array, → run."""
+        found: dict[str | Place, str] = {}
+        for run_id in run_ids:
+            number = attempts.get(run_id)
+            places = arrays.places_of(self.home.run(run_id), number)
+            found |= dict.fromkeys(places, run_id)
+            if number is None or not places:
+                found |= dict.fromkeys(names_of(run_id, number), run_id)
+        return found
+
+    def _ours(self, rows: Iterable[QueueRow | AccountRow], wanted: Mapping[str | Place, str]) -> dict[str, str]:
         """Run id → newest job of one of these names in that run's folder: two homes may hold runs of one name."""
-        ordered = sorted(rows, key=lambda row: numeric(row.job_id))
+        names = set(map(slurm_array.name_of, wanted))
+        ordered = sorted((row for row in rows if row.name in names), key=lambda row: numeric(row.job_id))
+        keys = ((row, self._place_of(row) or row.name) for row in ordered)
         return {
-            names[row.name]: row.job_id
-            for row in ordered
-            if row.name in names and is_same_folder(row.folder, self.home.run(names[row.name]).root)
+            wanted[key]: row.job_id
+            for row, key in keys
+            if key in wanted
+            and (not isinstance(key, str) or is_same_folder(row.folder, self.home.run(wanted[key]).root))
         }
 
     def states(self, job_ids: Sequence[str]) -> dict[str, JobView]:
         """The queue decides what still lives; the accounting tells how the rest ended."""
         if not job_ids:
             return {}
-        queued = {row.job_id: self._owned(row, queue_view(row)) for row in self._known(queue(), job_ids)}
+        lines = queue()
+        queued = {row.job_id: self._owned(row, queue_view(row)) for row in self._known(lines, job_ids)}
         views = {job_id: queued[job_id] for job_id in job_ids if job_id in queued}
-        asked = [i for i in job_ids if i.isdecimal() and (i not in views or views[i].state is JobState.ENDED)]
+        asked = [i for i in job_ids if is_job_id(i) and (i not in views or views[i].state is JobState.ENDED)]
         try:
-            told = self._known(accounting([f"--jobs={','.join(asked)}"]), asked) if asked else []
+            counted = accounting([f"--jobs={','.join(slurm_array.bases(asked))}"]) if asked else []
         except ClusterError as error:
             return {**unknown(job_ids, error.message), **views}
-        return {**unknown(job_ids), **views, **{row.job_id: self._owned(row, view) for row, view in ended(told, views)}}
+        told = {row.job_id: self._owned(row, view) for row, view in ended(self._known(counted or [], asked), views)}
+        absent = [i for i in asked if i not in views and i not in told]
+        removed = {} if counted is None else self._removed(absent, [*lines, *counted])
+        return {**unknown(job_ids), **removed, **views, **told}
+
+    def _removed(self, absent: Sequence[str], rows: Iterable[QueueRow | AccountRow]) -> dict[str, JobView]:
+        """Tasks that were cancelled while they waited: SLURM 22.05 forgets them, and knows the rest of their array.
+
+        One that had begun would be in the accounting, which has answered.
+        """
+        wanted = set(slurm_array.bases(absent))
+        ours = (row for row in rows if slurm_array.base_of(row.job_id) in wanted)
+        sizes = {slurm_array.base_of(row.job_id): self._size_of(row) for row in ours}
+        tasks = ((job_id, slurm_array.TASK.match(job_id)) for job_id in absent)
+        reason = "it was cancelled before it began"
+        return {
+            job_id: JobView(job_id=job_id, state=JobState.ENDED, word="CANCELLED", reason=reason)
+            for job_id, task in tasks
+            if task and int(task[2]) < sizes.get(task[1], 0)
+        }
+
+    def _size_of(self, row: QueueRow | AccountRow) -> int:
+        """How many tasks the array has whose job, or task, this is; 0 — it is none of this home's."""
+        place = self._place_of(row, index=0)
+        return len(self._tasks(place.sweep_id, place.number)) if place else 0
+
+    def explain(self, job_id: str) -> JobDetails:
+        """One squeue, and one sacct unless the job runs."""
+        if not is_job_id(job_id):
+            return JobDetails(view=unknown([job_id])[job_id])
+        line = next((row for row in one_queued(job_id) if row.job_id == job_id and self._run_of(row)), None)
+        if line and slurm_words.state_of(line.word) is JobState.RUNNING:
+            return slurm_details.combine(job_id, line, [])
+        try:
+            counted = one_counted(job_id)
+        except ClusterError:
+            if line is None:
+                raise
+            counted = []
+        rows: list[slurm_details.Queued | slurm_details.Counted] = [*([line] if line else []), *counted]
+        run_id = next((owner for row in rows if (owner := self._run_of(row))), "")
+        ours = [row for row in counted if row.is_nameless or self._run_of(row) == run_id] if run_id else []
+        details = slurm_details.combine(job_id, line, ours)
+        return replace(details, view=replace(details.view, run_id=run_id))
 
     def _known(self, rows: Iterable[Row], job_ids: Sequence[str]) -> list[Row]:
         """The rows of these ids that are jobs of this home: an id whose job was lost may be another's by now."""
-        return [row for row in rows if row.job_id in job_ids and self._run_of(row)]
+        asked = set(job_ids)
+        return [row for row in rows if row.job_id in asked and self._run_of(row)]
 
     def _owned(self, row: QueueRow | AccountRow, view: JobView) -> JobView:
         return replace(view, run_id=self._run_of(row))
 
-    def _run_of(self, row: QueueRow | AccountRow) -> str:
+    def _run_of(self, row: QueueRow | AccountRow | slurm_details.Queued | slurm_details.Counted) -> str:
         """The run whose name and folder a job has; empty where it is none of this home's."""
+        if place := self._place_of(row):
+            tasks = self._tasks(place.sweep_id, place.number)
+            return tasks[place.index] if place.index < len(tasks) else ""
         run_id = row.name.partition(slurm_script.ATTEMPT_SIGN)[0]
         return run_id if is_same_folder(row.folder, self.home.runs / run_id) else ""
 
+    def _place_of(
+        self, row: QueueRow | AccountRow | slurm_details.Queued | slurm_details.Counted, *, index: int | None = None
+    ) -> Place | None:
+        """Where a row's job stands in an array of this home; None — it is of none. ``index`` is that of a bare job."""
+        task, (sweep_id, _, number) = slurm_array.TASK.match(row.job_id), row.name.partition(slurm_script.ATTEMPT_SIGN)
+        if (task is None and index is None) or not (number or "1").isdecimal():
+            return None
+        place = Place(sweep_id, int(number or "1"), int(task[2]) if task else index or 0)
+        folder = SweepPaths(self.home.sweeps / sweep_id).array(place.number).root
+        return place if is_same_folder(row.folder, folder) else None
+
+    def _tasks(self, sweep_id: str, number: int) -> list[str]:
+        """The runs of an array; its list does not change once it was sent."""
+        if (sweep_id, number) not in self._known_arrays:
+            found = arrays.members(self.home, sweep_id, number)
+            self._known_arrays[sweep_id, number] = [member.run_id for member in found]
+        return self._known_arrays[sweep_id, number]
+
     def cancel(self, job_ids: Sequence[str]) -> None:
         """One scancel for all."""
-        asked = [job_id for job_id in job_ids if job_id.isdecimal()]
+        asked = slurm_array.condensed(job_id for job_id in job_ids if is_job_id(job_id))
         if not asked:
             return
         done = process.run(["scancel", *asked], timeout_s=QUERY_TIMEOUT_S)
@@ -147,28 +243,59 @@ def queue() -> list[QueueRow]:
     Raises: ClusterError — the controller does not answer.
     """
     # A bar in another program's job name or folder spoils that row alone: ours have none before the folder.
-    argv = ["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%j|%Z"]
+    argv = ["squeue", "--me", "--states=all", "--array", "--noheader", "--format=%i|%T|%r|%j|%Z"]
     rows = (line.split("|", 4) for line in answer(argv).splitlines())
     return [
         QueueRow(job_id=row[0], word=row[1], reason=row[2], name=row[3], folder=row[4]) for row in rows if len(row) == 5
     ]
 
 
-def accounting(condition: Iterable[str]) -> list[AccountRow]:
-    """One line an attempt of the jobs that match. Raises: ClusterError — the accounting does not answer."""
+def accounting(condition: Iterable[str]) -> list[AccountRow] | None:
+    """One line an attempt of the jobs that match; None: this cluster keeps none.
+
+    Raises: ClusterError — the accounting does not answer.
+    """
     argv = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable2"]
     try:
-        text = answer([*argv, "--format=JobIDRaw,State,ExitCode,Submit,JobName,WorkDir", *condition])
+        text = answer([*argv, "--format=JobID,State,ExitCode,Submit,JobName,WorkDir", *condition])
+    except ClusterError as error:
+        if any(words in error.message for words in NO_ACCOUNTING):
+            return None
+        raise
+    rows = (line.split("|", 5) for line in text.splitlines())
+    return [
+        AccountRow(job_id=job_id, word=row[1], exit_code=row[2], submitted=row[3], name=row[4], folder=row[5])
+        for row in rows
+        if len(row) == 6
+        for job_id in slurm_array.expanded(row[0])
+    ]
+
+
+def one_queued(job_id: str) -> list[slurm_details.Queued]:
+    """The line of one job in the queue; none where the controller does not remember it.
+
+    Raises: ClusterError — it does not answer.
+    """
+    try:
+        text = answer(
+            ["squeue", f"--jobs={job_id}", "--states=all", "--array", "--noheader", slurm_details.QUEUE_FORMAT]
+        )
+    except ClusterError as error:
+        if "Invalid job id" in error.message:
+            return []
+        raise
+    return slurm_details.read_queue(text)
+
+
+def one_counted(job_id: str) -> list[slurm_details.Counted]:
+    """Every start of one job in the accounting, with its steps. Raises: ClusterError — it does not answer."""
+    argv = ["sacct", f"--jobs={job_id}", "--duplicates", "--noheader", "--parsable2", slurm_details.ACCOUNT_FORMAT]
+    try:
+        return [row for row in slurm_details.read_accounting(answer(argv)) if row.base_id == job_id]
     except ClusterError as error:
         if any(words in error.message for words in NO_ACCOUNTING):
             return []
         raise
-    rows = (line.split("|", 5) for line in text.splitlines())
-    return [
-        AccountRow(job_id=row[0], word=row[1], exit_code=row[2], submitted=row[3], name=row[4], folder=row[5])
-        for row in rows
-        if len(row) == 6
-    ]
 
 
 def answer(argv: Sequence[str]) -> str:
@@ -200,7 +327,7 @@ def ended(rows: Iterable[AccountRow], queued: Mapping[str, JobView]) -> Iterator
             last[row.job_id] = row
     for row in last.values():
         if slurm_words.state_of(row.word) is JobState.ENDED:
-            yield row, with_exit(queued.get(row.job_id) or account_view(row), row.exit_code)
+            yield row, slurm_details.with_exit(queued.get(row.job_id) or account_view(row), row.exit_code)
 
 
 def account_view(row: AccountRow) -> JobView:
@@ -208,19 +335,17 @@ def account_view(row: AccountRow) -> JobView:
     return JobView(job_id=row.job_id, state=JobState.ENDED, word=row.word, reason=slurm_words.reason_of(row.word, ""))
 
 
-def with_exit(view: JobView, text: str) -> JobView:
-    """The view with ``code:signal`` read into it."""
-    code, _, number = text.partition(":")
-    if not code.isdecimal() or not number.isdecimal():
-        return view
-    return replace(view, exit_code=int(code) if number == "0" else None, signal=int(number) or None)
-
-
 def is_same_folder(first: str, second: Path) -> bool:
     """Two spellings of one folder, such as by way of a link that the site keeps."""
     return first == str(second) or os.path.realpath(first) == os.path.realpath(second)
 
 
+def is_job_id(text: str) -> bool:
+    """The id of a job, or of a task of an array."""
+    return text.isdecimal() or bool(slurm_array.TASK.match(text))
+
+
 def numeric(job_id: str) -> int:
-    """For sorting: ids grow with time."""
-    return int(job_id) if job_id.isdecimal() else -1
+    """For sorting: ids grow with time; a task's is that of its array."""
+    number = job_id.partition("_")[0]
+    return int(number) if number.isdecimal() else -1

@@ -1,8 +1,8 @@
 """What SLURM says, and what it means to us: states, reasons, refusals.
 
 Source: https://slurm.schedmd.com/squeue.html (job state codes, job reason codes, SLURM 22.05 to 25.05),
-https://slurm.schedmd.com/job_state_codes.html, https://slurm.schedmd.com/job_reason_codes.html, and the messages of a
-live 22.05.8.
+https://slurm.schedmd.com/job_state_codes.html, https://slurm.schedmd.com/job_reason_codes.html (22.05 to 25.05),
+https://slurm.schedmd.com/resource_limits.html, and the messages of a live 22.05.8.
 """
 
 from __future__ import annotations
@@ -47,32 +47,112 @@ ENDINGS = {
     "NODE_FAIL": "a node failed under it",
     "OUT_OF_MEMORY": "it used more memory than it asked for",
     "PREEMPTED": "another job took its place",
+    "REQUEUED": "it was sent back to the queue",
     "TIMEOUT": "it reached its time limit",
 }
 
+LIVING = {
+    "COMPLETING": "its job is ending",
+    "STOPPED": "it is stopped and keeps its nodes",
+    "SUSPENDED": "it is suspended while others use its nodes",
+}
+"""What is to be said of a job that holds nodes and does not work."""
+
 REASONS = {
+    "AccountingPolicy": "a limit of the account or QOS holds it back",
+    "AccountNotAllowed": "the partition does not take this account; it will never start",
     "AssocGrpBillingMinutes": "the account's budget is used up",
     "AssocGrpCPUMinutesLimit": "the account's budget is used up",
     "AssocGrpGRES": "the account already uses all the GPUs it may use at once",
     "AssocGrpGRESMinutes": "the account's GPU budget is used up",
     "AssocMaxJobsLimit": "the account already runs as many jobs as it may",
+    "AssociationJobLimit": "the account already runs as many jobs as it may",
+    "AssociationResourceLimit": "the account already uses all it may use at once",
+    "AssociationTimeLimit": "the account's time is used up",
     "BadConstraints": "no node has what was asked for; it will never start",
-    "BeginTime": "it was sent back to the queue and waits a moment",
+    "BeginTime": "it may not start before a set time, as after it was sent back to the queue",
+    "BurstBufferOperation": "an operation of the burst buffer failed",
+    "BurstBufferResources": "the burst buffer has no room yet",
+    "BurstBufferStageIn": "its data is being brought in",
+    "Cleaning": "its earlier start is still being tidied up",
+    "DeadLine": "its deadline passed",
     "Dependency": "it waits for another job",
     "DependencyNeverSatisfied": "it waits for a job that failed; it will never start",
+    "InvalidAccount": "its account is not valid any more; it will never start",
+    "InvalidQOS": "its QOS is not valid any more; it will never start",
+    "JobArrayTaskLimit": "as many tasks of its array run as may at once",
     "JobHeldAdmin": "an administrator holds it",
-    "JobHeldUser": "it is held: scontrol release",
+    "JobHeldUser": "it is held, by its user",
+    "JobHoldMaxRequeue": "it was sent back to the queue too often and is held",
+    "JobLaunchFailure": "it could not be launched: a bad node, a broken file system, or a wrong path",
+    "Licenses": "all licences it asked for are in use",
+    "MaxMemPerLimit": "it asks for more memory than the limit of the partition; it will never start",
+    "MaxPoweredUpNodes": "as many nodes are powered up as may be",
+    "NodeDown": "a node it needs is down",
+    "NonZeroExitCode": "it ended with an exit code other than zero",
+    "OutOfMemory": "it used more memory than it asked for",
+    "PartitionConfig": "the partition does not take such a job; it will never start",
     "PartitionDown": "the partition is down",
+    "PartitionInactive": "the partition takes jobs but starts none for now",
     "PartitionNodeLimit": "it asks for more nodes than the partition gives one job",
     "PartitionTimeLimit": "it asks for more time than the partition gives",
     "Priority": "jobs of higher priority come first",
+    "Prolog": "its nodes are being prepared",
     "QOSMaxGRESPerUser": "you already use all the GPUs the QOS gives one user",
     "QOSMaxJobsPerUserLimit": "you already run as many jobs as the QOS gives one user",
+    "QOSJobLimit": "the QOS already runs as many jobs as it may",
+    "QOSNotAllowed": "the partition or the account does not take this QOS; it will never start",
+    "QOSResourceLimit": "the QOS already uses all it may use at once",
+    "QOSTimeLimit": "the time of the QOS is used up",
+    "QOSUsageThreshold": "the account has used too much for this QOS",
     "ReqNodeNotAvail": "the nodes are down or kept for maintenance",
     "Reservation": "it waits for its reservation",
+    "ReservationDeleted": "its reservation was deleted; it will never start",
     "Resources": "it is next; the nodes are still in use",
-    "launch_failed_requeued_held": "it could not be launched and is held: scontrol release",
+    "SchedDefer": "it asked to start at once, and the scheduler puts such jobs off",
+    "SystemFailure": "a failure of SLURM, a file system or the network stopped it",
+    "TimeLimit": "it reached its time limit",
+    "WaitingForScheduling": "SLURM has not looked at it yet",
+    "launch_failed_requeued_held": "it could not be launched, went back to the queue and is held",
 }
+"""Reason code → a sentence; the families of limits are read by ``limit_sentence``."""
+
+LIMIT = re.compile(
+    r"(?P<owner>Assoc|QOS|)(?P<scope>Grp|Max|Min)(?P<thing>Billing|BB|Cpu|CPU|Energy|GRES|Jobs?|License|Mem(?:ory)?|Node|"
+    r"SubmitJobs?|Unknown|Wall(?:Duration)?|WallDuration)(?P<time>(?:Run)?Min(?:ute)?s?)?(?P<per>Per\w+?)?(?:Limit)?"
+    r"(?:NotSatisfied)?"
+)
+OWNERS = {"Assoc": "the account", "QOS": "the QOS", "": "the QOS"}
+THINGS = {
+    "BB": "burst buffer",
+    "Billing": "billing units",
+    "CPU": "cores",
+    "Cpu": "cores",
+    "Energy": "energy",
+    "GRES": "GPUs",
+    "Job": "jobs",
+    "Jobs": "jobs",
+    "License": "licences",
+    "Mem": "memory",
+    "Memory": "memory",
+    "Node": "nodes",
+    "SubmitJob": "queued jobs",
+    "SubmitJobs": "queued jobs",
+    "Unknown": "some resource",
+    "Wall": "wall time",
+    "WallDuration": "wall time",
+}
+PER = {"PerJob": "one job", "PerNode": "one node", "PerUser": "one user", "PerAccount": "one account"}
+
+HELD = {
+    "JobHeldUser": "scontrol release {job_id}",
+    "JobHeldAdmin": "ask the site why it holds job {job_id}",
+    "JobHoldMaxRequeue": "scontrol release {job_id}",
+    "JobLaunchFailure": "scontrol release {job_id}",
+    "launch_failed_requeued_held": "scontrol release {job_id}",
+}
+"""Reason codes of jobs that start only after somebody has done this."""
+LAUNCH_FAILURES = ("JobLaunchFailure", "launch_failed_requeued_held")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +242,49 @@ def state_of(word: str) -> JobState:
 
 def reason_of(word: str, code: str) -> str:
     """A sentence for a reason code, or for the way the job ended; the code itself where there is none."""
-    code = "" if code in ("None", "(null)") else code.strip("()")
-    ending = ENDINGS.get(word.partition(" ")[0].rstrip("+"), "")
-    return REASONS.get(code.partition(",")[0].replace(" ", "_"), "") or ending or code
+    code = bare(code)
+    return REASONS.get(code, "") or limit_sentence(code) or ending_of(word) or code
+
+
+def bare(code: str) -> str:
+    """A reason code as the tables have it: without brackets and without what SLURM adds behind a comma."""
+    plain = "" if code in ("None", "(null)") else code.strip("()")
+    return plain.partition(",")[0].replace(" ", "_")
+
+
+def ending_of(word: str) -> str:
+    """A sentence for the way a job ended; empty where the word says too little."""
+    return ENDINGS.get(word.partition(" ")[0].rstrip("+"), "")
+
+
+def limit_sentence(code: str) -> str:
+    """A sentence for one of the limits of an account or a QOS; empty for any other code."""
+    found = LIMIT.fullmatch(code)
+    if found is None:
+        return ""
+    owner, thing, per = OWNERS[found["owner"]], THINGS[found["thing"]], PER.get(found["per"] or "", "")
+    if found["scope"] == "Min":
+        return f"it asks for fewer {thing} than {owner} wants; it will never start"
+    counted = f"{thing} times minutes" if found["time"] else thing
+    if (found["time"] or "").startswith("Run"):
+        return f"the running jobs may use up all the {counted} that {owner} gives at once"
+    if found["scope"] == "Max" and (per in ("one job", "one node") or found["thing"] == "WallDuration"):
+        return f"it asks for more {counted} than {owner} gives {per or 'one job'}; it will never start"
+    share = f" for {per}" if per else ""
+    return (
+        f"the budget of {counted} of {owner}{share} is used up"
+        if found["time"]
+        else f"{owner} is at its limit of {counted}{share}"
+    )
+
+
+def waiting(word: str, code: str) -> str:
+    """Which kind of waiting this is: ``queued``, ``limited``, ``held``, ``launch-failed`` or ``never-starts``."""
+    code = bare(code)
+    if code in LAUNCH_FAILURES:
+        return "launch-failed"
+    if code in HELD or word in ("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"):
+        return "held"
+    if "never start" in reason_of(word, code) or code in ("PartitionTimeLimit", "PartitionNodeLimit"):
+        return "never-starts"
+    return "limited" if LIMIT.fullmatch(code) or code.startswith(("Association", "QOS", "Accounting")) else "queued"

@@ -5,6 +5,8 @@ set -e
 trap 'echo "forgia: line $LINENO of the batch script failed: $BASH_COMMAND" >&2' ERR
 
 export FORGIA_ATTEMPT=1
+export FORGIA_LAST_ATTEMPT=44
+export FORGIA_SIGNAL_LEAD=90
 export SUBMITIT_EXECUTOR=local
 export SUBMITIT_LOCAL_COMMAND='/opt/forgia/bin/python -u -m forgia.schedulers.node submission'
 export SUBMITIT_LOCAL_JOB_NUM_NODES=1

@@ -1,0 +1,1 @@
+"""``forgia environment``."""

@@ -1,0 +1,1 @@
+"""``forgia quota``: budgets, for those who give them and those who use them."""
