@@ -14,7 +14,6 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,38 +41,18 @@ from forgia_jobs import (
     rendezvous,
     request,
 )
+from forgia_jobs.context import Attempt
 from forgia_jobs.data import Data
 from forgia_jobs.going_on import DONE, FAILED
 from forgia_jobs.loop import Place, TrainingLoop, final_state
-from forgia_jobs.placement import Placement
 from forgia_jobs.progress import Progress
 from forgia_jobs.rendezvous import World
-from forgia_jobs.request import Request
 from forgia_jobs.stopping import StopRequest
 from forgia_jobs.strategies import make as make_strategy
 from forgia_jobs.task import TrainingTask, load_task, make_optimizer
 
 TRANSPORTS = ("gloo", "nccl", "connection closed by peer")
 """Words in the errors of torch's collectives when a peer has gone."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Attempt:
-    """What the steps of an attempt share."""
-
-    paths: RunPaths
-    journal: Journal
-    placement: Placement
-    number: int
-    request: Request
-    world: World
-    stop: StopRequest
-    started: float
-    """Monotonic clock, seconds."""
-    started_at: str
-    limits: endings.Limits
-    spent_before_s: float = 0.0
-    """Of the run's walltime, in earlier attempts; only the leader knows."""
 
 
 def main(run_dir: str) -> int:

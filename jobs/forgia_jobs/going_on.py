@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from forgia import store
 from forgia.logs import NOTICED, reasons
@@ -11,10 +11,8 @@ from forgia.paths import RunPaths
 from forgia.run import Journal, State, now
 from forgia.schedulers.payload import ANOTHER_ATTEMPT, STOPPED
 from forgia_jobs import checkpoint, endings
+from forgia_jobs.context import Attempt
 from forgia_jobs.loop import TrainingLoop
-
-if TYPE_CHECKING:
-    from forgia_jobs.attempt import Attempt
 
 DONE, FAILED = 0, 1
 

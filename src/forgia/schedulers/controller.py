@@ -21,7 +21,7 @@ from submitit.local.local import Controller
 
 from forgia.paths import HomePaths, RunPaths
 from forgia.run import Journal, State, claim
-from forgia.schedulers import interruptions, local, processes
+from forgia.schedulers import interruptions, local_jobs, processes
 from forgia.schedulers.interruptions import Agenda, Interruption
 from forgia.schedulers.payload import (
     ATTEMPT_VARIABLE,
@@ -211,7 +211,7 @@ class RunController(Controller):
     def place(self) -> Path:
         """The record of this job."""
         home = HomePaths(self.paths.root.parent.parent)
-        return local.record_path(home, local.LocalJob(self.paths.root.name, self.submitted, self.job_id))
+        return local_jobs.record_path(home, local_jobs.LocalJob(self.paths.root.name, self.submitted, self.job_id))
 
     @property
     def job_id(self) -> str:

@@ -12,33 +12,19 @@ import platform
 import shlex
 import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from forgia.errors import ClusterError, UserError
 from forgia.paths import HomePaths, RunPaths
 from forgia.schedulers import array as arrays
 from forgia.schedulers import processes, script
+from forgia.schedulers.local_jobs import ARRAY_CONTROLLER, VANISHED, LocalJob, listing, record_path, records
 from forgia.schedulers.payload import PROGRAM, allowance_of
 from forgia.schedulers.protocol import Array, JobDetails, JobState, JobView, member_id
 from forgia.store import file_mode, private_directory, read_json
 
 CONTROLLER = "forgia.schedulers.controller"
-ARRAY_CONTROLLER = "forgia.schedulers.local_array"
 ORPHANED = "its controller was killed"
-VANISHED = "its processes are gone without a word: killed, or the machine restarted"
-
-
-class LocalJob(NamedTuple):
-    """Which run and attempt a controller works for."""
-
-    run_id: str
-    attempt: int
-    job_id: str
-
-    def is_of(self, attempt: int | None) -> bool:
-        """It is of this attempt; None: of any."""
-        return attempt in (None, self.attempt)
 
 
 class LocalScheduler:
@@ -241,26 +227,6 @@ def controller_command(profile: Mapping[str, Any], paths: RunPaths, *, attempt: 
     """The last line: the shell becomes the controller, keeps its process id, and still ends with the script's name."""
     own = paths.submission / f"job-{attempt}.sh"
     return f"exec {script.interpreter(profile)} -m {CONTROLLER} {shlex.quote(str(own))}"
-
-
-def records(home: HomePaths) -> Path:
-    """One file a local job: empty while it runs, then how it ended."""
-    return home.local_jobs
-
-
-def record_path(home: HomePaths, job: LocalJob) -> Path:
-    """The record of one job; the sign between its parts is in none of them."""
-    return records(home) / f"{job.run_id}~{job.attempt}~{job.job_id}"
-
-
-def listing(home: HomePaths) -> list[LocalJob]:
-    """Every job on record."""
-    try:
-        with os.scandir(records(home)) as entries:
-            parts = [entry.name.split("~") for entry in entries if not entry.name.startswith(".")]
-    except FileNotFoundError:
-        return []
-    return [LocalJob(part[0], int(part[1]), part[2]) for part in parts if len(part) == 3 and part[1].isdecimal()]
 
 
 def split(job_id: str) -> tuple[int, str]:

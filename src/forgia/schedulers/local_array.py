@@ -20,9 +20,9 @@ from forgia import digest
 from forgia.errors import ClusterError
 from forgia.paths import ArrayPaths, HomePaths
 from forgia.schedulers import array as arrays
-from forgia.schedulers import local, processes
+from forgia.schedulers import local_jobs, processes
 from forgia.schedulers.array import Member
-from forgia.schedulers.local import ARRAY_CONTROLLER, LocalJob
+from forgia.schedulers.local_jobs import ARRAY_CONTROLLER, LocalJob
 from forgia.schedulers.payload import JOB_VARIABLE, SEAL_VARIABLE
 from forgia.schedulers.protocol import Array, member_id
 from forgia.store import create, file_mode, private_directory, umask, write_atomic
@@ -52,7 +52,7 @@ def submit(home: HomePaths, array: Array, *, texts: Sequence[str], program: str)
         message = f"sweep {array.sweep_id} ended before it began"
         raise ClusterError(message, transient=False, hint=f"see {array.paths.log}")
     job = LocalJob(array.sweep_id, array.number, f"{pid}-{mark}")
-    local.record_path(home, job).touch(mode=file_mode(local.records(home)))
+    local_jobs.record_path(home, job).touch(mode=file_mode(local_jobs.records(home)))
     return job.job_id
 
 
@@ -112,7 +112,7 @@ class ArrayController:
         paths = self.home.run(task.run_id)
         own = {SEAL_VARIABLE: task.seal, JOB_VARIABLE: member_id(self.own.job_id, index)}
         log = create(paths.attempt(task.attempt) / "batch.log", os.O_APPEND)
-        local.record_path(self.home, self.job(index)).touch(mode=file_mode(local.records(self.home)))
+        local_jobs.record_path(self.home, self.job(index)).touch(mode=file_mode(local_jobs.records(self.home)))
         try:
             return subprocess.Popen(
                 ["bash", str(paths.submission / f"job-{task.attempt}.sh")],
@@ -142,9 +142,9 @@ class ArrayController:
 
     def say_end(self, index: int) -> None:
         """The record of a task whose own controller could not write one."""
-        if not local.record_path(self.home, self.job(index)).stat().st_size:
+        if not local_jobs.record_path(self.home, self.job(index)).stat().st_size:
             was_asked = index in self.asked
-            reason = "it was cancelled" if was_asked else local.VANISHED
+            reason = "it was cancelled" if was_asked else local_jobs.VANISHED
             self.record(self.job(index), word="CANCELLED" if was_asked else "VANISHED", reason=reason)
 
     def job(self, index: int) -> LocalJob:
@@ -153,7 +153,7 @@ class ArrayController:
 
     def record(self, job: LocalJob, *, word: str, reason: str = "") -> None:
         """Say how a job ended."""
-        write_atomic(local.record_path(self.home, job), json.dumps({"word": word, "reason": reason}) + "\n")
+        write_atomic(local_jobs.record_path(self.home, job), json.dumps({"word": word, "reason": reason}) + "\n")
 
     def _note_stop(self, *_: object) -> None:
         self.stop_asked = True
@@ -166,7 +166,7 @@ def main(arguments: list[str]) -> int:
         print(f"forgia: {members} was altered after it was sent; nothing is started", file=sys.stderr)
         return 1
     controller = ArrayController(ArrayPaths(members.parent), parallel=parallel)
-    place = local.record_path(controller.home, controller.own)
+    place = local_jobs.record_path(controller.home, controller.own)
     private_directory(place.parent)
     place.touch(mode=file_mode(place.parent))  # its submitter may not have lived to do it
     controller.run()
