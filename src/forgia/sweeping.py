@@ -257,7 +257,7 @@ def send(home: HomePaths, sweep: Sweep, part: Sequence[RunStatus], desk: Desk) -
         paths=paths.array(number),
         request=request,
         members=[(journal.paths, attempt) for journal, attempt in announced],
-        parallel=sweep.parallel,
+        parallel=least(sweep.parallel, held.at_once if held else None),
         nice=held.nice if held else 0,
     )
     try:
@@ -270,6 +270,11 @@ def send(home: HomePaths, sweep: Sweep, part: Sequence[RunStatus], desk: Desk) -
     for index, (journal, attempt) in enumerate(announced):
         journal.record(State.PENDING, by="submitter", attempt=attempt, job_id=member_id(job_id, index))
     return len(announced)
+
+
+def least(*limits: int | None) -> int | None:
+    """The smallest of the limits that there are."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def announce(home: HomePaths, sweep: Sweep, part: Sequence[RunStatus], *, number: int) -> Iterator[tuple[Journal, int]]:

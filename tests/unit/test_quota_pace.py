@@ -8,18 +8,18 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgia.grant import Holder, Terms, Usage
+from forgia.grant import Holder, HoldRequest, Terms, Usage
 from forgia.quota.ledger import open_ledger
 from forgia.quota.pace import (
     MOST_NICE,
     Waiting,
     nice,
-    nice_for,
     pace_of,
     release_order,
     standing_of,
     standings,
     throttle,
+    waiting_order,
 )
 from forgia.quota.records import GrantState
 
@@ -102,8 +102,8 @@ def test_a_submission_is_told_its_nice(tmp_path):
                 key=f"c:{firm}", cluster="c", job_id="1", state="COMPLETED", billing_s=used, start=NOW, end=NOW
             )
             ledger.post_usage(usage, by=me, holder=holder)
-        assert nice_for(ledger, Holder(("leonardo", "slow", "main", "anna"))) == 0
-        assert nice_for(ledger, Holder(("leonardo", "fast", "main", "ben"))) > 0
+        assert standing_of(ledger, Holder(("leonardo", "slow", "main", "anna"))).nice == 0
+        assert standing_of(ledger, Holder(("leonardo", "fast", "main", "ben"))).nice > 0
         assert standing_of(ledger, Holder(("leonardo", "fast"))).pace.value == Fraction(8, 5)
 
 
@@ -146,3 +146,25 @@ def test_who_used_its_share_before_its_time_pays_that_back_first():
     queues = queues_of({"a": [10] * 10, "b": [10] * 10})
     order = release_order(queues, {"a": 1, "b": 1}, debts={"a": 50})
     assert [one.name[0] for one in order[:5]] == ["b"] * 5
+
+
+def test_what_waits_is_put_in_the_order_of_shares(tmp_path):
+    with open_ledger(tmp_path / "ledger.db", now=lambda: NOW) as ledger:
+        me = ledger.actor_of()
+        for firm, amount in (("small", 100_000), ("large", 300_000)):
+            span = {"valid_from": NOW - timedelta(days=50), "valid_until": NOW + timedelta(days=50)}
+            ledger.grant(Terms(holder=Holder(("leonardo", firm)), amount=amount, **span), by=me, reason="test")
+        for number in range(8):
+            for firm in ("small", "large"):
+                request = HoldRequest(
+                    key=f"{firm}-{number}@1",
+                    run_id=f"{firm}-{number}",
+                    holder=Holder(("leonardo", firm, "main", "anna")),
+                    resource="gpu",
+                    rate=8,
+                    walltime_s=700,
+                )
+                ledger.hold(request, by=me)
+        order = [one.name for _, one in waiting_order(ledger, by=me)]
+    assert sorted(order) == sorted(f"{firm}-{number}@1" for firm in ("small", "large") for number in range(8))
+    assert [name.startswith("large") for name in order[:8]].count(True) == 6  # three to one

@@ -6,7 +6,7 @@ Pace is the share that is used over the share of the time that has passed; above
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -153,11 +153,6 @@ def standing_of(ledger: Ledger, holder: Holder) -> Standing:
     return standing(firm, grants, pace_of(grants, now), now=now)
 
 
-def nice_for(ledger: Ledger, holder: Holder) -> int:
-    """What ``sbatch --nice`` gets for a job of this holder; 0 or more."""
-    return standing_of(ledger, holder).nice
-
-
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Something that waits in a local queue."""
@@ -191,6 +186,30 @@ def release_order(
             if not waiting[name]:  # who has nothing to let go, saves up nothing
                 del waiting[name]
     return order
+
+
+def waiting_order(ledger: Ledger, *, by: Actor) -> list[tuple[Holder, Waiting]]:
+    """In which order what waits should start, were it ours to say: every hold in sight that nothing was charged to yet.
+
+    A firm counts by what it was granted, and pays back first what it is ahead by.
+    """
+    now, grants = ledger.now(), ledger.grants(by=READER)
+    queues: dict[str, list[Waiting]] = {}
+    for hold in sorted(ledger.holds(by=by), key=lambda hold: (hold.opened, hold.key)):
+        if not hold.charged and hold.held:
+            firm = str(access.organisation(hold.holder))
+            queues.setdefault(firm, []).append(Waiting(hold.key, hold.held))
+    owners = {one.name: Holder.parse(firm) for firm, queue in queues.items() for one in queue}
+    paces = {}
+    for firm, queue in queues.items():
+        found = pace_of((grant for grant in grants if grant.holder.is_within(Holder.parse(firm))), now)
+        paces[firm] = replace(found, used=found.used - sum(one.cost for one in queue))  # what waits has used nothing
+    order = release_order(
+        queues,
+        {firm: max(found.granted, 1) for firm, found in paces.items()},
+        debts={firm: debt(found) for firm, found in paces.items()},
+    )
+    return [(owners[one.name], one) for one in order]
 
 
 def debt(pace: Pace) -> int:

@@ -36,6 +36,8 @@ class Reserved:
     """Billing-seconds."""
     nice: int
     """What the job gives way by, because its firm is ahead of the others."""
+    at_once: int | None = None
+    """So many tasks of an array may run at once, for the same reason; None: all of them."""
 
 
 class Budget(Protocol):
@@ -80,10 +82,11 @@ class Reservations:
             wanted = self._wanted(office, paths, request, key=key, tasks=tasks)
             if wanted is None:
                 return None
-            from forgia.quota.pace import nice_for
+            from forgia.quota.pace import standing_of, throttle
 
             hold = office.ledger.hold(wanted, by=office.at(wanted.holder))
-            return Reserved(amount=hold.held, nice=nice_for(office.ledger, wanted.holder))
+            standing = standing_of(office.ledger, wanted.holder)
+            return Reserved(amount=hold.held, nice=standing.nice, at_once=throttle(standing.relative, tasks))
 
     def release(self, key: str, *, reason: str) -> None:
         """See ``Budget.release``."""
