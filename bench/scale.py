@@ -16,14 +16,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/slurm"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from lab import port_is_free
 from lab_scale import ScaledLab
+from submitting_client import make_plan
+
+from forgia import submission
+from forgia.paths import HomePaths
+from forgia.run import Journal, State
+from forgia.schedulers.slurm import SlurmScheduler
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROGRAMS = ("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sinfo", "squeue")
 SHIM = '#!/bin/sh\necho {name} >> "{log}"\nexec {real} "$@"\n'
 OTHER_USER = "65534"
+RUNS, OPEN = 1000, 200
+ROUNDS = 5
 
 
 class Bench:
@@ -88,7 +97,9 @@ def main() -> None:
         begin = time.perf_counter()
         fill(lab, jobs)
         print(f"{jobs} jobs of another user pending after {time.perf_counter() - begin:.1f} s")
-        measure(Bench(lab, root))
+        bench = Bench(lab, root)
+        measure(bench)
+        list_many(bench, lab, root)
     finally:
         begin = time.perf_counter()
         if lab.root.is_dir():
@@ -111,6 +122,26 @@ def measure(bench: Bench) -> None:
     bench.forgia("job", "list")
     print(bench.forgia("job", "show", "last").splitlines()[0:8])
     bench.forgia("job", "cancel", "last")
+
+
+def list_many(bench: Bench, lab: ScaledLab, place: Path) -> None:
+    """A list of many runs, of which some wait in the queue for tomorrow."""
+    os.environ.update(lab.exports())
+    home = HomePaths(place / "home")
+    schedulers = lambda _: SlurmScheduler({}, home=home)  # noqa: E731
+    for number in range(RUNS):
+        if number < OPEN:
+            plan = make_plan(place / "once", seed=number)
+            plan.request["profile"]["extra_sbatch"] = {"begin": "now+1day"}
+            submission.start(home, plan, schedulers)
+            continue
+        run = home.run(f"ended-{number:06d}")
+        run.root.mkdir(parents=True, mode=0o700)
+        Journal(run).record(State.PLANNED, by="submitter", attempt=1, profile="slurm-local")
+        Journal(run).record(State.FAILED, by="job", attempt=1, reason="made for this measurement")
+    print(f"{RUNS} runs, {OPEN} of them open:")
+    for _ in range(ROUNDS):
+        bench.forgia("job", "list", "-n", str(RUNS), "-q")
 
 
 if __name__ == "__main__":

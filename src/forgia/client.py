@@ -240,9 +240,12 @@ class Client:
             settle_ended(self.home, [Journal(paths).status()])
         return collected
 
-    def collect_finished(self) -> tuple[list[Collected], list[str]]:
-        """Put every finished release into the registry; what stood in the way of some comes back as sentences."""
-        view = status.overview(self.home, self.scheduler)
+    def collect_finished(self, view: status.Overview | None = None) -> tuple[list[Collected], list[str]]:
+        """Put every finished release into the registry; what stood in the way of some comes back as sentences.
+
+        ``view``: where the runs stand, if that was just asked.
+        """
+        view = view or status.overview(self.home, self.scheduler)
         done, complaints = [], list(view.unanswered)
         kept = sweeps.unregistered(self.home)
         for found in sorted(view.statuses, key=lambda item: item.ended):  # so that versions follow the order of ends

@@ -28,23 +28,34 @@ class View:
             raise ClusterError("; ".join(self.unanswered), transient=True, hint=hint)
 
 
-def is_kept(status: RunStatus, kept: set[str]) -> bool:
-    """A sweep's member whose release stays where it is."""
-    return status.state is State.SUCCEEDED and status.run_id in kept
-
-
 def overview(app: App) -> View:
-    """Where all runs stand; finished releases are collected on the way."""
+    """Where all runs stand; finished releases are collected on the way, and only then is the whole library loaded."""
     found = tuple(statuses(app.home))
     others = [status for status in found if status.state not in SETTLED]
     kept = unregistered(app.home) if others else set()
     if all(is_kept(status, kept) for status in others):
         settle_ended(app.home, found)
         return View(statuses=found)
-    _, complaints = app.client.collect_finished()
+    from forgia import status as engine
+    from forgia.schedulers import open_scheduler
+
+    asked = engine.overview(app.home, lambda name: open_scheduler(name, home=app.home), known=found)
+    if not any(status.state is State.SUCCEEDED and status.run_id not in kept for status in asked.statuses):
+        settle_ended(app.home, asked.statuses)
+        return view(app, asked.statuses, asked.unanswered)
+    _, complaints = app.client.collect_finished(asked)
+    return view(app, tuple(statuses(app.home)), tuple(complaints))
+
+
+def is_kept(status: RunStatus, kept: set[str]) -> bool:
+    """A sweep's member whose release stays where it is."""
+    return status.state is State.SUCCEEDED and status.run_id in kept
+
+
+def view(app: App, found: tuple[RunStatus, ...], complaints: tuple[str, ...]) -> View:
+    """The view, with the age of what could not be asked."""
     from forgia.status import age_of, is_open
 
-    found = tuple(statuses(app.home))
     ages = [age_of(app.home.run(status.run_id)) for status in found if complaints and is_open(status)]
     silent_s = max((int(age.total_seconds()) for age in ages), default=0)
-    return View(statuses=found, unanswered=tuple(complaints), silent_s=silent_s)
+    return View(statuses=found, unanswered=complaints, silent_s=silent_s)
