@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from forgia.grant import Actor, Holder, HoldRequest, Kind, Terms, Usage
 from forgia.quota import holds
@@ -92,6 +96,7 @@ def read_ahead(book: Book, numbers: range) -> None:
     """Ask in a few statements what the holds would ask for one by one."""
     keys = [f"bulk-{number}@1" for number in numbers]
     book.load("hold_state", [(key,) for key in keys])
+    book.load_group("hold_part", keys)
     named = [(key, granted(book, number)) for number, key in zip(numbers, keys, strict=True)]
     book.load("hold_part", [(key, grant["id"]) for key, grants in named for grant in grants])
 
@@ -127,7 +132,9 @@ def measure(place: str, *, entries: int, jobs: int, singles: int) -> None:
         timed("settling them again", time.perf_counter() - begun)
         del rows
         print(f"  memory so far, peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
+        print(f"  on the disk: {size_mb(ledger, place):,.0f} MiB")
         latency(ledger, singles)
+        cold(ledger, place)
         questions(ledger, place)
 
 
@@ -140,6 +147,41 @@ def latency(ledger: Ledger, singles: int) -> None:
     p50, p99 = statistics.median(took), statistics.quantiles(took, n=100)[98]
     print(f"  holds, one after the other: {1 / statistics.mean(took):,.0f} a second,", end="")
     print(f" median {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
+
+
+def cold(ledger: Ledger, place: str) -> None:
+    """``forgia quota show`` in processes of its own, as staff and as a viewer, beside what any such process takes."""
+    token = ledger.issue_token("bench", "viewer", FIRMS[0], by=STAFF, reason="bench")
+    commands: dict[str, tuple[list[str], dict[str, str]]] = {
+        "python -c pass": (["-c", "pass"], {}),
+        "import sqlalchemy": (["-c", "import sqlalchemy"], {}),
+        "forgia quota show, staff": (["-m", "forgia_cli.main", "quota", "show"], {}),
+        "forgia quota show, viewer": (["-m", "forgia_cli.main", "quota", "show"], {"FORGIA_LEDGER_TOKEN": token}),
+    }
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(10):  # in turns, so that a noisy minute hits all alike
+        for name, (arguments, more) in commands.items():
+            took[name].append(process_s([sys.executable, *arguments], {**os.environ, "FORGIA_LEDGER": place, **more}))
+    for name, times in took.items():
+        wall, busy = (statistics.median(column) for column in zip(*times, strict=True))
+        print(f"  {name:58} {wall:10.3f} s, of it {busy:.3f} s of CPU: median of {len(times)}", flush=True)
+
+
+def process_s(argv: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds that a process takes, and those of them at work."""
+    begun = time.perf_counter()
+    child = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, argv
+    return time.perf_counter() - begun, used.ru_utime + used.ru_stime
+
+
+def size_mb(ledger: Ledger, place: str) -> float:
+    """What the ledger takes on the disk."""
+    if "://" not in place:
+        return Path(place).stat().st_size / 2**20
+    with ledger.database.reading() as connection:
+        return float(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one()) / 2**20
 
 
 def questions(ledger: Ledger, place: str) -> None:

@@ -11,14 +11,16 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from forgia.errors import Problem, UserError, nearest
 
-Model = TypeVar("Model", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Model = TypeVar("Model", bound="BaseModel")
 Location = tuple[str | int, ...]
 
 
@@ -95,6 +97,8 @@ def load(path: Path) -> Document:
 
 def check(document: Document, model: type[Model]) -> tuple[Model | None, list[Problem]]:
     """The file as a checked model, or every problem that stands in the way of that."""
+    from pydantic import ValidationError
+
     try:
         return model.model_validate(document.value), []
     except ValidationError as error:
@@ -151,6 +155,8 @@ def _explain(details: Any, model: type[BaseModel]) -> tuple[Location, str]:
 
 def _fields_at(annotation: Any, location: Location) -> list[str]:
     """The names that a model knows at a place below it."""
+    from pydantic import BaseModel
+
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not location:
             return list(annotation.model_fields)

@@ -76,9 +76,10 @@ def test_what_cannot_be_done_is_said_in_words_with_its_exit_code(
     assert outcome.stdout == ""
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+@pytest.mark.parametrize("reader", ["head -1", "true"])
+def test_a_reader_that_goes_away_is_no_error(reader: str) -> None:
     program = "from forgia_cli.main import main; main()"
-    pipe = f"'{sys.executable}' -c '{program}' vocabulary list | head -1; echo ${{PIPESTATUS[0]}}"
+    pipe = f"'{sys.executable}' -c '{program}' vocabulary list | {reader}; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "0"
@@ -115,6 +116,16 @@ def test_the_shell_completes_names_of_commands() -> None:
 def test_settings_are_shown_with_their_origin(forgia_command: Callable[..., Any]) -> None:
     outcome = forgia_command("config")
     assert "environment" in next(line for line in outcome.stdout.splitlines() if line.startswith("home"))
+
+
+@pytest.mark.parametrize("address", ["anna:hunter2@host/db", "anna@host/db?password=hunter2", "host/db?user=anna"])
+def test_a_password_that_somebody_wrote_into_the_ledgers_address_is_not_shown(
+    forgia_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("FORGIA_LEDGER", f"postgresql://{address}")
+    shown = forgia_command("config").stdout + forgia_command("config", "--json").stdout
+    assert (shown.count("postgresql://"), shown.count("host/db"), shown.count("anna")) == (2, 2, 2)
+    assert "hunter2" not in shown
 
 
 def test_what_the_system_refuses_names_the_place_that_was_written(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from forgia.grant import Holder, HoldRequest, Terms, Usage
 from forgia.paths import HomePaths
 from forgia.quota import access
 from forgia.quota.ledger import Ledger, open_ledger
+from forgia_cli.quota import settling
 
 Forgia = Callable[..., Any]
 WHY = ("--reason", "EHPC-AIF-2026PG01-042")
@@ -154,6 +155,16 @@ def test_terms_go_into_the_grant_as_they_are_written(ledger: Ledger, quota: Call
         (("settle",), 2, "name the accounts"),
         (("settle", "--account", "a", "--owner", "b"), 2, "ACCOUNT=HOLDER"),
         (("setting", "four_eyes", "grnat", *WHY), 2, "no such verb"),
+        (("setting", "four-eyes", "grant", *WHY), 2, "did you mean four_eyes?"),
+        (("setting", "note", "x" * 20_000, *WHY), 2, "at most 10,000 characters"),
+        (("grant", "leonardo/x", "--gpu-h", "1", "--from", "0001-01-01", "--months", "3", *WHY), 2, "a year from 2000"),
+        (("grant", "leonardo/x", "--gpu-h", "1", "--from", "9999-12-31", "--months", "3", *WHY), 2, "a year from 2000"),
+        (("grant", "leonardo/x", "--gpu-h", "1", "--from", "", "--months", "3", *WHY), 2, "--from: '' is no date"),
+        (("grant", "leonardo/x", "--gpu-h", "1", "--until", "", *WHY), 2, "--until: '' is no date"),
+        (("grant", "leonardo/x", "--gpu-h", "1", *PERIOD, "--priority", "9" * 20, *WHY), 2, "--priority"),
+        (("extend", "2", "--until", "9999-12-31T23:59:59-12:00", *WHY), 2, "a year from 2000"),
+        (("ceiling", "leonardo/acme", f"gpus={'9' * 20}", *WHY), 2, "with a whole number"),
+        (("role", "an\nna", "member", "leonardo/acme", *WHY), 2, "is the name of nobody"),
         (("close", "2", "--reason", ""), 2, "say why"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, tuple) else None,
@@ -193,6 +204,13 @@ def test_a_name_that_is_nearly_another_is_remarked_upon(
     assert "note: leonardo/acmee is new here; there is leonardo/acme already" in done.stderr
     right = [word.replace("acmee", "acme") for word in arguments]
     assert "is new here" not in forgia_command("quota", *right, *WHY).stderr
+
+
+def test_a_small_charge_does_not_look_like_none(quota: Callable[..., str], ledger: Ledger) -> None:
+    assert "0.00028 GPU-h" in quota("adjust", "2", "--billing-s", "8", *WHY)
+    assert "used 0.00028 → 2.0 GPU-h" in quota("adjust", "2", "--billing-s", "57592", *WHY)
+    assert settling.hours(0) == "0.0 billing-h"
+    assert (settling.hours(108), settling.hours(7_200)) == ("108 billing-s", "2.0 billing-h")
 
 
 def test_every_change_says_what_it_did_with_balances_before_and_after(
@@ -282,9 +300,9 @@ def test_who_has_roles_in_two_firms_sees_both_and_divides_each(
     lines = json.loads(quota("show", "--json"))["holders"]
     assert [line["holder"] for line in lines] == ["leonardo/acme", "leonardo/beta"]
     for number, firm in (("2", "acme"), ("3", "beta")):
-        assert f"grant {number} of leonardo/{firm} open → frozen" in quota("freeze", number, *WHY)
         part = quota("grant", f"leonardo/{firm}/press", "--parent", number, "--gpu-h", "5", *PERIOD, *WHY)
         assert "left 0.0 → 5.0 GPU-h" in part
+        assert f"grant {number} of leonardo/{firm} open → frozen" in quota("freeze", number, *WHY)
     assert forgia_command("quota", "freeze", "6", *WHY).exit_code == 3
 
 
@@ -354,6 +372,11 @@ def test_the_trail_says_who_did_what_and_why_page_by_page(quota: Callable[..., s
     charges = json.loads(quota("entries", "--kind", "charge", "--holder", "leonardo/acme", "--json"))["entries"]
     assert [one["key"] for one in charges] == ["charge:leonardo:1"]
     assert json.loads(quota("entries", "--since", "2099-01-01", "--json"))["entries"] == []
+    newest = json.loads(quota("entries", "--newest", "-n", "2", "--json"))["entries"]
+    assert "freeze" in str(newest[0]["facts"])
+    assert newest[0]["seq"] == newest[1]["seq"] + 1
+    (older,) = json.loads(quota("entries", "--newest", "--before", "2", "--json"))["entries"]
+    assert older["seq"] == 1
     assert {one["run_id"] for one in json.loads(quota("entries", "--run", "mill-1", "--json"))["entries"]} == {"mill-1"}
 
 

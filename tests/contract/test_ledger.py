@@ -1,4 +1,4 @@
-"""What every ledger promises, whatever database it is in: SQLite, and a real PostgreSQL that this file starts."""
+"""What every ledger promises, whatever database it is in: SQLite, and a real PostgreSQL (``conftest.py``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,12 +18,8 @@ import sqlalchemy as sa
 
 from forgia.errors import ClusterError, Refused, UserError
 from forgia.grant import Actor, Balance, Holder, HoldRequest, Kind, QuotaExceeded, Terms, Usage
-from forgia.quota import schema
+from forgia.quota import migrations, schema
 from forgia.quota.ledger import Ledger, open_ledger
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import postgres_server
 
 KILLS = int(os.environ.get("FORGIA_KILLS", "20"))
 """Writers killed for each database; 100 by hand."""
@@ -37,27 +32,6 @@ ANNA = Holder(("leonardo", "acme", "press-shop", "anna"))
 
 FORK = multiprocessing.get_context("fork")
 """Children that need not import everything anew; each opens connections of its own."""
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[postgres_server.Postgres]:
-    if postgres_server.programs() is None:
-        if os.environ.get("CI"):
-            pytest.fail("no PostgreSQL server on this machine: apt-get install postgresql")
-        pytest.skip("no PostgreSQL server on this machine: apt-get install postgresql")
-    with postgres_server.server() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a new ledger can be."""
-    if request.param == "sqlite":
-        return str(tmp_path / "quota" / "ledger.db")
-    name = f"test_{time.monotonic_ns()}"
-    server: postgres_server.Postgres = request.getfixturevalue("postgres")
-    server.run(f"CREATE SCHEMA {name}")
-    return server.url(name)
 
 
 @pytest.fixture
@@ -268,7 +242,7 @@ def test_the_tables_are_those_that_the_migrations_make(ledger: Ledger) -> None:
         assert compare_metadata(MigrationContext.configure(connection), schema.METADATA) == []
     folder = Path(schema.__file__).parent / "migrations"
     revisions = [script.revision for script in ScriptDirectory(str(folder)).walk_revisions()]
-    assert tuple(reversed(revisions)) == schema.REVISIONS
+    assert tuple(reversed(revisions)) == migrations.REVISIONS
 
 
 def test_rows_of_the_accounting_may_come_in_any_order_and_in_any_number_of_goes(place: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 import tempfile
@@ -28,6 +29,21 @@ AMOUNTS = st.integers(1, 5_000)
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where waiting for the disk costs nothing; that it is waited for, other tests see to."""
+
+
+@functools.cache
+def new_ledger() -> bytes:
+    """The file of a ledger that was just made: what making one promises, other tests see to."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        open_ledger(Path(folder, "ledger.db"), now=lambda: START).close_connections()
+        return Path(folder, "ledger.db").read_bytes()
+
+
+def copied(folder: str) -> Path:
+    """A new ledger in a folder."""
+    path = Path(folder, "ledger.db")
+    path.write_bytes(new_ledger())
+    return path
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -60,7 +76,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def make(self) -> None:
-        self.ledgers = [open_ledger(self.folder / "ledger.db", now=lambda: self.time) for _ in WRITERS]
+        path = copied(str(self.folder))
+        self.ledgers = [open_ledger(path, now=lambda: self.time) for _ in WRITERS]
 
     def attempt(self, writer: int, verb: Callable[[Ledger, Actor], int]) -> int | None:
         """A verb may be refused; then nothing has happened, which the invariants see."""
@@ -239,10 +256,7 @@ def _after(goes: list[list[tuple[Usage, str | None, Holder | None]]]) -> list[ob
     """What stands on the grants after these goes of settlement, when all holds are closed."""
     by = WRITERS[0]
     end = START + timedelta(days=30)
-    with (
-        tempfile.TemporaryDirectory(dir=MEMORY) as folder,
-        open_ledger(Path(folder, "l.db"), now=lambda: START) as ledger,
-    ):
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, open_ledger(copied(folder), now=lambda: START) as ledger:
         for holder, amount in ((ACME, 9_000), (HOLDERS[2], 1_500), (SITE, 100_000)):
             ledger.grant(Terms(holder=holder, amount=amount, valid_from=START, valid_until=end), by=by, reason="test")
         for number in (0, 1):

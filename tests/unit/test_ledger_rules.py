@@ -6,14 +6,17 @@ import os
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from forgia.errors import ClusterError, NotFound, Refused, UserError
 from forgia.grant import Actor, Holder, HoldRequest, QuotaExceeded, Terms, Usage
 from forgia.paths import HomePaths
-from forgia.quota import access, changes
+from forgia.quota import access, changes, office
 from forgia.quota.ledger import Ledger, open_ledger
+from forgia.quota.office import Office
+from forgia.settings import Settings
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 EVA = Actor(name="eva", role="staff")
@@ -153,6 +156,29 @@ def test_what_wants_four_eyes_takes_two_people(ledger: Ledger, staff: Actor) -> 
     assert ledger.requests(by=staff) == ()
 
 
+def test_an_admin_of_two_firms_approves_for_either(
+    ledger: Ledger, staff: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grants = [ledger.grant(terms(firm), by=staff, reason="x") for firm in (ACME, OTHER)]
+    for firm in (ACME, OTHER):
+        ledger.assign("ada", "admin", firm, by=staff, reason="x")
+    asked_for = [ledger.request(changes.freeze(grant), by=staff, reason="x") for grant in grants]
+    monkeypatch.setattr(access, "system_user", lambda: "ada")
+    desk = Office(ledger=ledger, actor=ledger.actor_of())
+    made = [desk.approve(request, reason="seen") for request in asked_for]
+    assert [one.by.holder for one in made] == [ACME, OTHER]
+    with pytest.raises(NotFound):
+        desk.approve(999, reason="x")
+
+
+def test_of_several_roles_the_one_that_covers_the_place_is_acted_in() -> None:
+    press = Holder((*ACME.path, "press"))
+    roles = [Actor(name="a", role="admin", holder=press), Actor(name="a", role="member", holder=ACME)]
+    assert access.strongest(roles, Holder((*ACME.path, "mill"))).role == "member"
+    assert access.strongest(roles, press).role == "admin"
+    assert access.strongest(roles, None).role == "admin"
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "text"),
     [("gpus", 6, "6 GPUs at once, 4 in use, 4 wanted"), ("jobs", 1, "1 jobs at once"), ("billing_s", 15_000, "15,000")],
@@ -245,3 +271,77 @@ def _used(billing_s: int = 100) -> Usage:
         start=START,
         end=START + timedelta(hours=1),
     )
+
+
+def test_a_firm_does_not_turn_down_what_another_firm_asked_for(ledger: Ledger, staff: Actor) -> None:
+    grant = ledger.grant(terms(OTHER), by=staff, reason="x")
+    ledger.assign("ada", "admin", ACME, by=staff, reason="x")
+    rival, boss = Actor(name="olaf", role="admin", holder=OTHER), Actor(name="olga", role="admin", holder=OTHER)
+    change = changes.sub_grant(grant, terms(Holder((*OTHER.path, "lab")), amount=5))
+    asked_for = ledger.request(change, by=rival, reason="pilot")
+    setting = ledger.request(changes.setting("note", "x"), by=rival, reason="x")
+    for request in (asked_for, setting):
+        for decide in (ledger.reject, ledger.approve):
+            with pytest.raises(NotFound):
+                decide(request, by=ADMIN, reason="rivals")
+    ledger.reject(asked_for, by=boss, reason="no")
+    ledger.reject(setting, by=EVA, reason="no")
+
+
+def test_what_staff_froze_a_firm_neither_opens_nor_empties(ledger: Ledger, staff: Actor) -> None:
+    grant, mine = (ledger.grant(terms(), by=staff, reason="x") for _ in range(2))
+    ledger.freeze(grant, by=staff, reason="contract under review")
+    ledger.freeze(grant, by=ADMIN, reason="so that I may lift it")
+    part = changes.sub_grant(grant, terms(ANNA, amount=5))
+    for change in (changes.unfreeze(grant), part, changes.transfer(grant, mine, 5)):
+        with pytest.raises(Refused, match="frozen"):
+            ledger.do(change, by=ADMIN, reason="we like it")
+    ledger.unfreeze(grant, by=staff, reason="review is over")
+    ledger.freeze(grant, by=ADMIN, reason="our own")
+    ledger.unfreeze(grant, by=ADMIN, reason="our own")
+    ledger.do(part, by=ADMIN, reason="x")
+
+
+def test_nothing_moves_to_another_site_or_to_a_grant_that_is_over(ledger: Ledger, staff: Actor) -> None:
+    here = ledger.grant(terms(), by=staff, reason="x")
+    there = ledger.grant(terms(Holder(("lumi", "acme"))), by=staff, reason="x")
+    with pytest.raises(Refused, match="bill apart"):
+        ledger.transfer(here, there, 5, by=staff, reason="x")
+    early = Terms(holder=ACME, amount=5, valid_from=START - timedelta(days=9), valid_until=START)
+    over = ledger.grant(early, by=staff, reason="told late")
+    with pytest.raises(Refused, match="would be lost"):
+        ledger.transfer(here, over, 5, by=staff, reason="x")
+
+
+def test_a_grant_that_was_closed_by_mistake_is_open_again_when_that_is_reversed(ledger: Ledger, staff: Actor) -> None:
+    grant = ledger.grant(terms(), by=staff, reason="x")
+    ledger.reverse(ledger.close(grant, by=staff, reason="the wrong one"), by=staff, reason="a mistake")
+    (state,) = ledger.grants(by=staff)
+    assert (state.id, state.closed, state.free) == (grant, False, 100_000)
+    assert ledger.hold(asked(), by=MEMBER).held == 10_000
+
+
+def test_nobody_becomes_two_people_by_a_role_or_a_token_of_ones_own(ledger: Ledger, staff: Actor) -> None:
+    ledger.set_setting("four_eyes", ["grant"], by=staff, reason="audit")
+    with pytest.raises(Refused, match="four eyes"):
+        ledger.issue_token("me-again", "staff", None, by=staff, reason="a short cut")
+    with pytest.raises(Refused, match="four eyes"):
+        ledger.assign("me-again", "staff", None, by=staff, reason="a short cut")
+
+
+def test_an_emptied_ledger_is_not_taken_for_none(ledger: Ledger, tmp_path: Path) -> None:
+    emptied = Settings(home=HomePaths(tmp_path / "other"))
+    assert office.open_office(emptied) is None
+    emptied.home.ledger.parent.mkdir(parents=True)
+    emptied.home.ledger.write_bytes(b"")
+    with pytest.raises(UserError, match="the file is empty"):
+        office.open_office(emptied)
+
+
+def test_a_torn_ledger_file_sends_to_the_backup(home: HomePaths) -> None:
+    with open_ledger(home.ledger, now=lambda: START):
+        pass
+    home.ledger.write_bytes(home.ledger.read_bytes()[:9_000])
+    with pytest.raises(ClusterError, match="malformed") as torn:
+        open_ledger(home.ledger, now=lambda: START).verify()
+    assert "backup" in (torn.value.hint or "")

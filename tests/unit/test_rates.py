@@ -100,6 +100,34 @@ def test_a_site_is_counted_by_the_profile_that_bills_gpus_unless_another_is_pref
     assert card_of_site(catalogue, "nowhere").units == ("units", "billing-s")
 
 
+@pytest.mark.parametrize("name", sorted(Catalogue().profiles()))
+def test_a_card_read_without_checking_the_profile_is_that_of_the_checked_profile(name: str) -> None:
+    path = Catalogue().profile(name)
+    found, checked = rates.read_bills(path), profiles.load(path)
+    assert found.site == (checked.site or checked.name)
+    assert (found.formula is None) == (checked.billing is None)
+    if checked.billing:
+        assert found.card() == card_of(checked)
+
+
+def test_what_a_profile_leaves_out_is_the_same_read_either_way() -> None:
+    defaults = {name: field.default for name, field in Billing.model_fields.items() if not field.is_required()}
+    assert defaults == {name: getattr(rates.Formula(unit="h"), name) for name in defaults}
+    assert {"unit", *defaults} == set(rates.Formula.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    "billing", ["billing: 7", "billing: {unit: h, per_gpu: much}", "billing: {unit: h, per_gpus: 1}"]
+)
+def test_a_profile_that_makes_no_sense_is_told_with_its_problems(tmp_path: Path, billing: str) -> None:
+    path = tmp_path / "cluster-profiles" / "odd.yaml"
+    path.parent.mkdir()
+    path.write_text(f"schema_version: 1\nname: odd\ntitle: Odd\nscheduler: slurm\n{billing}\n")
+    with pytest.raises(UserError) as caught:
+        card_of_site(Catalogue([tmp_path]), "odd")
+    assert [problem.line for problem in caught.value.problems] == [5]
+
+
 @pytest.mark.parametrize("text", ["", "-5", "0", "0.0", "5,000", "1e3", "five", "1.", "٣"])
 def test_an_amount_that_could_be_read_two_ways_is_refused(text: str) -> None:
     with pytest.raises(UserError):

@@ -18,12 +18,11 @@ def approve(app: App, *, request: int, reason: str) -> None:
     \b
     forgia quota approve 7 --reason "within the call's budget"
     """
-    from forgia.quota.office import Made
     from forgia_cli.quota.asking import the_office
     from forgia_cli.quota.rendering import Views, request_words, tell
 
     office = the_office(app)
     asked = next((one for one in office.ledger.requests(by=office.actor) if one.id == request), None)
-    number = office.ledger.approve(request, by=office.actor, reason=reason)
+    made = office.approve(request, reason=reason)
     words = f": {request_words(asked, office.grants(), Views(app))}, asked for by {asked.actor}" if asked else ""
-    tell(app, office, Made(by=office.actor, posting=number), did=f"request {request} approved{words}")
+    tell(app, office, made, did=f"request {request} approved{words}")

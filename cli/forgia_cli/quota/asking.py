@@ -27,6 +27,11 @@ MODES = ("playground", "fast-lane", "large-scale")
 UNITS = ("gpu-h", "node-h", "units", "billing-s")
 DATE = "a date, such as 2026-11-01"
 LOOK_BACK = timedelta(days=30)
+FIRST_YEAR, LAST_YEAR = 2000, 2200
+"""Dates outside are slips of the hand; far outside, no calendar has them in another time zone."""
+MOST_PRIORITY = 1_000_000
+LONGEST_CAP = 15
+"""Digits of a cap: what every database holds."""
 
 reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; it stays in the ledger.")
 profile_option = click.option(
@@ -172,7 +177,13 @@ TERMS = (
     click.option(
         "--resource", type=click.Choice(RESOURCES), default="any", show_default=True, help="What it pays for."
     ),
-    click.option("--priority", type=int, default=0, show_default=True, help="Higher is used first."),
+    click.option(
+        "--priority",
+        type=click.IntRange(-MOST_PRIORITY, MOST_PRIORITY),
+        default=0,
+        show_default=True,
+        help="Higher is used first.",
+    ),
     click.option(
         "--strategy", type=click.Choice(STRATEGIES), default="none", show_default=True, help="Monthly slices."
     ),
@@ -235,14 +246,14 @@ def validity(complaints: Complaints, wish: Wish, mode: AccessMode | None) -> tup
     """From when until when."""
     from forgia.quota.modes import months_later
 
-    begin = written(complaints, "--from", wish.begin) if wish.begin else datetime.now(UTC)
+    begin = datetime.now(UTC) if wish.begin is None else written(complaints, "--from", wish.begin)
     until = written(complaints, "--until", wish.until)
     months = wish.months or (mode.months[-1] if mode and not wish.until else None)
     if wish.until and wish.months:
         complaints.add("--until", "and --months: write one of them")
     elif months and begin:
         until = months_later(begin, months)
-    elif not (wish.until or months):
+    elif wish.until is None and not months:
         complaints.add("--until", f"say until when: {DATE}, or --months 3")
     if begin and until and until <= begin:
         complaints.add("--until", f"{wish.until} is not after {wish.begin or 'now'}; are they the wrong way round?")
@@ -251,7 +262,7 @@ def validity(complaints: Complaints, wish: Wish, mode: AccessMode | None) -> tup
 
 def written(complaints: Complaints, option: str, text: str | None) -> datetime | None:
     """The moment that an option says; None where it says none."""
-    return complaints.take(option, lambda: moment(text)) if text else None
+    return None if text is None else complaints.take(option, lambda: moment(text))
 
 
 def moment(text: str) -> datetime:
@@ -265,6 +276,8 @@ def moment(text: str) -> datetime:
     except ValueError as error:
         hint = f"write {DATE}, or a time with its zone, such as 2026-11-01T12:00+01:00"
         raise UserError(f"{text!r} is no date", hint=hint) from error
+    if not FIRST_YEAR <= found.year < LAST_YEAR:
+        raise UserError(f"{text!r} is no date of a budget", hint=f"write a year from {FIRST_YEAR} to {LAST_YEAR - 1}")
     return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(ZONE))
 
 
@@ -304,7 +317,7 @@ def cap(text: str) -> tuple[str, int | None]:
     if name not in CEILINGS:
         close = "".join(f"; did you mean {one}?" for one in nearest(name, CEILINGS)[:1])
         raise UserError(f"no cap is named {name!r}{close or f'; there are {chr(44).join(CEILINGS)}'}")
-    if not sign or not (value == "none" or value.isdecimal()):
+    if not sign or not (value == "none" or (value.isascii() and value.isdecimal() and len(value) <= LONGEST_CAP)):
         raise UserError(f"write {name}=N with a whole number, or {name}=none")
     return name, None if value == "none" else int(value)
 

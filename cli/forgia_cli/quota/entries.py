@@ -28,7 +28,9 @@ KINDS = (
 @click.option("--since", metavar="DATE", help="From this day on; default: 30 days ago.")
 @click.option("--run", "run_id", default="", metavar="RUN", help="Only of this run.")
 @click.option("--after", type=click.IntRange(0), default=0, metavar="N", help="Only postings with a higher number.")
-@click.option("-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="The first so many.")
+@click.option("--before", type=click.IntRange(1), metavar="N", help="Only postings with a lower number.")
+@click.option("--newest", is_flag=True, help="The newest first.")
+@click.option("-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="So many.")
 @unit_option
 @json_option
 @click.pass_obj
@@ -40,6 +42,8 @@ def entries(
     since: str | None,
     run_id: str,
     after: int,
+    before: int | None,
+    newest: bool,
     limit: int,
     unit: str | None,
     as_json: bool,
@@ -48,6 +52,7 @@ def entries(
 
     \b
     forgia quota entries --holder leonardo/acme --since 2026-11-01
+    forgia quota entries --newest -n 20
     """
     from forgia.grant import Kind
     from forgia_cli.quota.asking import a_while_ago, known_holder, moment, the_office
@@ -56,7 +61,7 @@ def entries(
 
     office = the_office(app)
     place = known_holder(office, holder) if holder else None
-    begin = moment(since) if since else None if after or run_id else a_while_ago(office)
+    begin = moment(since) if since else None if after or before or run_id or newest else a_while_ago(office)
     found = list(
         office.ledger.entries(
             by=office.at(place),
@@ -65,6 +70,8 @@ def entries(
             since=begin,
             run_id=run_id,
             after=after,
+            before=before,
+            newest_first=newest,
             limit=limit + 1,
         )
     )
@@ -76,6 +83,6 @@ def entries(
         headers = ("posting", "time (UTC)", "kind", "who", "holder", "moved", "reason")
         app.table(headers, [entry_row(one, grants, views) for one in shown])
         if len(found) > limit:
-            app.say(f"there are more; go on with --after {shown[-1].seq}")
+            app.say(f"there are more; go on with {'--newest --before' if newest else '--after'} {shown[-1].seq}")
     else:
         app.say("nothing was posted" + (f" since {begin:%Y-%m-%d}" if begin else ""))

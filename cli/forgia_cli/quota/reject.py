@@ -21,5 +21,5 @@ def reject(app: App, *, request: int, reason: str) -> None:
     from forgia_cli.quota.asking import the_office
 
     office = the_office(app)
-    office.ledger.reject(request, by=office.actor, reason=reason)
+    office.reject(request, reason=reason)
     app.out(f"request {request}: rejected, nothing was changed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from forgia.quota.overview import Line
     from forgia.quota.rates import RateCard
     from forgia.quota.records import Entry, GrantState, Request
+
+SMALL = 0.1
+"""Below, an amount is shown with two digits that say something: a charge must not look like none."""
+FINEST = 6
+"""Decimals at most: a billing-second of the dearest node is more than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +44,11 @@ class View:
 
     def number(self, billing_s: int) -> str:
         """For a person, without the unit."""
-        return f"{billing_s:,}" if self.unit == "billing-s" else f"{self.value(billing_s):,.1f}"
+        if self.unit == "billing-s":
+            return f"{billing_s:,}"
+        value = self.value(billing_s)
+        digits = 1 if not value or abs(value) >= SMALL else min(FINEST, 1 - math.floor(math.log10(abs(value))))
+        return f"{value:,.{digits}f}"
 
     def text(self, billing_s: int) -> str:
         """With the unit."""

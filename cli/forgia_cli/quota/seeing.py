@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from forgia_cli.app import aligned
+from forgia_cli.app import App, aligned
 from forgia_cli.quota.rendering import HEADERS, View, grants_text, line_json, line_row
 
 if TYPE_CHECKING:
@@ -40,11 +42,17 @@ class Detail:
         return {"holder": line_json(self.line, view), **shown}
 
 
-def firms(office: Office) -> list[Line]:
+def firms(app: App) -> list[Line]:
     """A line for every organisation in sight; a site's own grants have their own."""
+    from forgia.quota import access, glance, office
     from forgia.quota.overview import lines
 
-    return lines(office.grants(), office.ledger.now(), depth=ORGANISATION_DEPTH)
+    grants = glance.glance(office.place_of(app.settings), token=access.token_from(os.environ))
+    if grants is None:
+        from forgia_cli.quota.asking import the_office
+
+        grants = the_office(app).grants()
+    return lines(grants, datetime.now(UTC), depth=ORGANISATION_DEPTH)
 
 
 def detail(office: Office, holder: Holder) -> Detail:

@@ -35,8 +35,9 @@ def owners_of(texts: Sequence[str]) -> dict[str, Holder]:
 
 
 def hours(billing_s: int) -> str:
-    """Billing-hours, for a person."""
-    return f"{billing_s / HOUR_S:,.1f} billing-h"
+    """Billing-hours, for a person; of less than a tenth the seconds, for a charge must not look like none."""
+    small = 0 < abs(billing_s) < HOUR_S / 10
+    return f"{billing_s} billing-s" if small else f"{billing_s / HOUR_S:,.1f} billing-h"
 
 
 def settlement_text(found: Settlement, *, expired: int) -> str:

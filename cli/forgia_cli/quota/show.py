@@ -27,8 +27,9 @@ def show(app: App, *, holder: str | None, unit: str | None, profile: str | None,
     from forgia_cli.quota.rendering import HEADERS, Views, line_json, line_row
     from forgia_cli.quota.seeing import detail, detail_text, firms
 
-    office, views = the_office(app), Views(app, unit=unit, profile=profile)
+    views = Views(app, unit=unit, profile=profile)
     if holder:
+        office = the_office(app)
         seen = detail(office, known_holder(office, holder))
         view = views.of(seen.line.holder.path[0])
         if as_json:
@@ -36,7 +37,7 @@ def show(app: App, *, holder: str | None, unit: str | None, profile: str | None,
         else:
             app.out(detail_text(seen, view))
         return
-    lines = [(line, views.of(line.holder.path[0])) for line in firms(office)]
+    lines = [(line, views.of(line.holder.path[0])) for line in firms(app)]
     if as_json:
         app.show_json({"holders": [line_json(line, view) for line, view in lines]})
     elif lines:

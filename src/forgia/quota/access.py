@@ -9,17 +9,18 @@ import hashlib
 import os
 import pwd
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
 from forgia.errors import Refused, UserError
 from forgia.grant import ROLES, Actor, Holder, Kind
-from forgia.quota.book import Book
-from forgia.quota.postings import Set
-from forgia.quota.schema import MEMBER
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from forgia.quota.postings import Set
 
 TOKEN = "FORGIA_LEDGER_TOKEN"  # noqa: S105 -- the name of a variable
 """Environment variable with a token …"""
@@ -44,6 +45,9 @@ MAY = {
     "revoke": "admin",
 }
 """The weakest role that may; whatever is not named here, staff alone may."""
+
+ALWAYS_TWO = ("setting", "assign", "token")
+"""Where anything wants two people, so do these: else one person could lift the rule, or be both."""
 
 
 def system_user() -> str:
@@ -133,8 +137,16 @@ def token_subject(digest: str) -> str:
     return f"token:{digest}"
 
 
+def two_people(verbs: Iterable[str]) -> set[str]:
+    """Every change that takes two people, where the setting says these."""
+    wanted = set(verbs)
+    return wanted | set(ALWAYS_TWO) if wanted else wanted
+
+
 def first_posting(connection: sa.Connection, *, now: datetime) -> None:
     """Open a ledger: its maker is staff."""
+    from forgia.quota.book import Book
+
     user = system_user()
     book = Book(connection, now=now, actor=Actor(name=user, role="staff"), reason="made this ledger")
     maker = member_set(user_subject(user), None, role="staff", label=user)
@@ -142,20 +154,46 @@ def first_posting(connection: sa.Connection, *, now: datetime) -> None:
     book.flush()
 
 
+def subject_of(*, token: str | None, user: str | None = None) -> str:
+    """How somebody is named in the table of roles: by token, else by user, else by this process's user."""
+    return token_subject(token_digest(token)) if token else user_subject(user or system_user())
+
+
 def actor_of(connection: sa.Connection, *, user: str | None, token: str | None, holder: Holder | None) -> Actor:
     """See ``Ledger.actor_of``."""
-    name = user or system_user()
-    subject = token_subject(token_digest(token)) if token else user_subject(name)
-    rows = connection.execute(sa.select(MEMBER).where(MEMBER.c.subject == subject)).mappings()
-    places = ((row, Holder.parse(row["holder"]) if row["holder"] else None) for row in rows)
-    actors = [Actor(name=str(row["label"]), role=str(row["role"]), holder=place) for row, place in places]
-    if not actors:
-        who = "this token" if token else f"the user {name!r}"
-        hint = "ask staff for a role: forgia quota member add"
+    import sqlalchemy as sa
+
+    from forgia.quota.schema import MEMBER
+
+    columns = (MEMBER.c.label, MEMBER.c.role, MEMBER.c.holder)
+    subject = subject_of(user=user, token=token)
+    roles = actors(connection.execute(sa.select(*columns).where(MEMBER.c.subject == subject)).all())
+    if not roles:
+        who = "this token" if token else f"the user {user or system_user()!r}"
+        hint = "ask staff for a role: forgia quota role USER member SITE/FIRM --reason TEXT"
         raise Refused(f"{who} has no role in this ledger", hint=hint)
-    return max(actors, key=lambda actor: _strength(actor, holder))
+    return strongest(roles, holder)
 
 
-def _strength(actor: Actor, holder: Holder | None) -> tuple[bool, int]:
-    near = holder is None or reaches(actor, holder, whole_organisation=True)
-    return near, ROLES.index(actor.role)
+def actors(roles: Iterable[Iterable[str]]) -> list[Actor]:
+    """Somebody's roles, of rows of label, role and holder."""
+    return [Actor(name=label, role=role, holder=Holder.parse(place) if place else None) for label, role, place in roles]
+
+
+def strongest(roles: Iterable[Actor], holder: Holder | None) -> Actor:
+    """Of somebody's roles the one to act in at this place: one that covers it, else one that sees it."""
+    return max(roles, key=lambda actor: _strength(actor, holder))
+
+
+def sights(roles: Sequence[Actor], *, is_token: bool) -> Sequence[Holder | None]:
+    """Where somebody with these roles may look; None: everywhere. A token looks where its strongest role does."""
+    first = strongest(roles, None)
+    if first.holder is None or is_token:
+        return [scope(first)]
+    return sorted({organisation(actor.holder) for actor in roles if actor.holder})
+
+
+def _strength(actor: Actor, holder: Holder | None) -> tuple[bool, bool, int]:
+    sees = holder is None or reaches(actor, holder, whole_organisation=True)
+    covers = holder is None or reaches(actor, holder, whole_organisation=actor.role in ("viewer", "member"))
+    return covers, sees, ROLES.index(actor.role)

@@ -6,7 +6,7 @@ import re
 
 from forgia.grant import Usage
 from forgia.paths import NAME
-from forgia.quota.records import Hold
+from forgia.quota.records import Hold, HoldMark
 
 FIRST_ATTEMPT = 1
 LATER_ATTEMPT = re.compile(r"^(?P<run>[^@]+)@(?P<attempt>[1-9]\d{0,5})$")
@@ -23,7 +23,7 @@ def hold_key(name: str) -> str | None:
     return f"{run}@{attempt}" if NAME.fullmatch(run) else None
 
 
-def why_not(usage: Usage, hold: Hold) -> str:
+def why_not(usage: Usage, hold: Hold | HoldMark) -> str:
     """Why the job is not that hold's, whatever its name says; empty where nothing speaks against it.
 
     On an account of several firms anybody may give a job another's name.

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from forgia.errors import UserError
 from forgia.grant import Actor, Holder, Kind
 from forgia.quota import chain, postings
+from forgia.quota.moments import spelled
 from forgia.quota.postings import KEYS, Key, Row, Set
 from forgia.quota.records import account
-from forgia.quota.schema import DERIVED, HEAD, HOLD, LINE, POSTING, spelled
+from forgia.quota.schema import DERIVED, HEAD, HOLD, LINE, POSTING
 
 CHUNK = 500
 """Keys asked for in one statement."""

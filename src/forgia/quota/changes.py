@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +14,10 @@ from forgia.errors import NotFound, Problem, Refused, UserError
 from forgia.grant import Holder, Kind, QuotaExceeded, Terms
 from forgia.quota import access, reversal, rows, rules
 from forgia.quota.book import Book, move
+from forgia.quota.moments import moment, spelled
 from forgia.quota.postings import Set
 from forgia.quota.records import OUTSIDE, GrantState, account
-from forgia.quota.schema import GRANT, moment, spelled
+from forgia.quota.schema import GRANT, POSTING
 
 RESOURCES = ("any", "gpu", "cpu")
 STRATEGIES = ("none", "cineca", "jsc", "it4i")
@@ -146,6 +148,7 @@ def _sub_grant(book: Book, arguments: Mapping[str, Any], key: str) -> int:
         raise UserError(f"grant {parent.id} is of {parent.holder}; {terms.holder} is not below it")
     if terms.overdraft and book.actor.role != "staff":
         raise Refused("an overdraft is granted by staff alone")
+    _check_not_frozen(book, parent)
     _check_fits_into(parent, terms.valid_from, terms.valid_until)
     _check_resource(parent, terms.resource)
     _check_free(parent, terms.amount)
@@ -195,7 +198,11 @@ def _transfer(book: Book, arguments: Mapping[str, Any], key: str) -> int:
     source, target = alive(book, arguments["source"]), alive(book, arguments["target"])
     for grant in (source, target):
         access.check(book.actor, "transfer", grant.holder)
+    _check_same_site(source, target)
+    _check_not_frozen(book, source)
     _check_resource(source, target.terms.resource)
+    if book.now >= target.terms.valid_until:
+        raise Refused(f"grant {target.id} is over since {target.terms.valid_until:%Y-%m-%d}; it would be lost there")
     if book.now >= source.terms.valid_until:
         raise Refused(f"grant {source.id} is over since {source.terms.valid_until:%Y-%m-%d}; nothing of it moves")
     if book.actor.role != "staff" and target.terms.valid_until > source.terms.valid_until:
@@ -209,8 +216,24 @@ def _transfer(book: Book, arguments: Mapping[str, Any], key: str) -> int:
 def _freeze(book: Book, arguments: Mapping[str, Any], key: str, *, frozen: bool = True) -> int:
     grant, verb = alive(book, arguments["grant"]), "freeze" if frozen else "unfreeze"
     access.check(book.actor, verb, grant.holder)
+    if not frozen and book.actor.role != "staff" and _frozen_by_staff(book, grant):
+        raise Refused(f"grant {grant.id} was frozen by staff", hint="ask staff to unfreeze it")
     row: Set = ("grant_state", [grant.id], {"frozen": frozen})
     return book.post(Kind.RULE, key=key, holder=grant.holder, sets=[row])
+
+
+def _frozen_by_staff(book: Book, grant: GrantState) -> bool:
+    """Staff has frozen it since it was last open: a firm does not lift what staff decided."""
+    ours = sa.and_(POSTING.c.kind == str(Kind.RULE), POSTING.c.holder == str(grant.holder))
+    query = sa.select(POSTING.c.role, POSTING.c.facts).where(ours).order_by(POSTING.c.seq.desc())
+    for role, text in book.connection.execute(query):
+        facts = json.loads(text)
+        if (facts.get("arguments") or {}).get("grant") == grant.id and facts.get("verb") in ("freeze", "unfreeze"):
+            if facts["verb"] == "unfreeze":
+                return False
+            if role == "staff":
+                return True
+    return False
 
 
 def _unfreeze(book: Book, arguments: Mapping[str, Any], key: str) -> int:
@@ -277,6 +300,20 @@ def _check_resource(source: GrantState, resource: str) -> None:
         raise UserError(f"grant {source.id} is for {source.terms.resource}; nothing of it can be for {resource}")
 
 
+def _check_not_frozen(book: Book, grant: GrantState) -> None:
+    """A firm gives nothing of what staff froze on to where its jobs could use it."""
+    if grant.frozen and book.actor.role != "staff" and _frozen_by_staff(book, grant):
+        raise Refused(f"grant {grant.id} was frozen by staff; nothing of it moves", hint="ask staff to unfreeze it")
+
+
+def _check_same_site(source: GrantState, target: GrantState) -> None:
+    """A billing-second of one site is not one of another."""
+    here, there = source.holder.path[0], target.holder.path[0]
+    if here != there:
+        hint = f"a new grant of {there}, in its own unit, is what can be given"
+        raise Refused(f"grant {source.id} is of {here} and grant {target.id} of {there}, which bill apart", hint=hint)
+
+
 def _aware(name: str, time: datetime) -> datetime:
     if time.tzinfo is None:
         raise UserError(f"{name} {time:%Y-%m-%d %H:%M}: say in which time zone")
@@ -312,7 +349,7 @@ VERBS: dict[str, Callable[[Book, Mapping[str, Any], str], int]] = {
     "adjust": _adjust,
     "reverse": lambda book, arguments, _key: reversal.reverse(book, arguments),
     "ceiling": rules.set_ceiling,
-    "setting": rules.set_setting,
+    "setting": lambda book, arguments, key: rules.set_setting(book, arguments, key, verbs=tuple(VERBS)),
     "assign": rules.assign,
     "token": rules.token,
     "revoke": rules.revoke,

@@ -17,10 +17,10 @@ from forgia.grant import Holder, Kind, Terms, Usage
 from forgia.paths import checked_name
 from forgia.quota import access, chain, holds, rows, tree
 from forgia.quota.book import Book, move
+from forgia.quota.moments import spelled
 from forgia.quota.postings import Row, Set
 from forgia.quota.records import Posted
 from forgia.quota.rules import unmanaged_holder
-from forgia.quota.schema import spelled
 
 Asked = tuple[Usage, str | None, Holder | None]
 Shares = Sequence[tuple[int, int]]
@@ -54,6 +54,10 @@ def _read_ahead(book: Book, asked: Sequence[Asked]) -> None:
     book.load("hold_state", [(key,) for key in keys])
     book.load_group("hold_part", keys)
     book.load("grant_state", [(part["grant_id"],) for key in dict.fromkeys(keys) for part in book.parts_of(key)])
+    without_hold = {holder for _, _, holder in asked if holder}
+    book.load_group("grant_state", [str(above) for holder in without_hold for above in holder.lineage])
+    holders = [row["holder"] for key in dict.fromkeys(keys) if (row := book.find("hold_state", (key,)))]
+    book.load("holder_state", [(place,) for place in (*holders, *map(str, without_hold))])
 
 
 def _post(book: Book, usage: Usage, hold_key: str, holder: Holder | None) -> Posted:
@@ -97,10 +101,8 @@ def _charge_hold(book: Book, usage: Usage, hold: Row, parts: Sequence[Row]) -> P
     """Charge a hold; what a policy refunds goes back to where it was taken from, so that the hold has it again."""
     refund_s = usage.refund_s if _refunds(book, parts[0]["grant_id"]) else 0
     charged = tree.over_parts(parts, usage.billing_s - refund_s)
-    after = _charged(parts, charged)
-    refunded = tree.over_parts(after, refund_s)
     moves, beyond = _taken(parts, charged)
-    moves_back, beyond_back = _taken(after, refunded)
+    moves_back, beyond_back = _returned(parts, charged, refund_s)
     holder, place = rows.place(hold["holder"]), {"run_id": hold["run_id"], "hold_key": hold["key"]}
     _post_charge(book, usage, [*moves, *moves_back], holder=holder, beyond=beyond + beyond_back, **place)
     if refund_s:
@@ -117,6 +119,14 @@ def _charge_hold(book: Book, usage: Usage, hold: Row, parts: Sequence[Row]) -> P
         beyond_hold=beyond,
         holder=holder,
     )
+
+
+def _returned(parts: Sequence[Row], charged: Shares, refund_s: int) -> tuple[list[tuple[str, int]], int]:
+    """Lines that charge what is refunded, after the rest was; and how much of it was not held."""
+    if not refund_s:
+        return [], 0
+    after = _charged(parts, charged)
+    return _taken(after, tree.over_parts(after, refund_s))
 
 
 def _charged(parts: Sequence[Row], charged: Shares) -> list[Row]:

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from forgia.grant import Actor, Holder, Kind
 from forgia.quota import access, slices
 from forgia.quota.book import within
+from forgia.quota.moments import moment, spelled
 from forgia.quota.records import GrantState
-from forgia.quota.schema import LINE, POSTING, moment, spelled
+from forgia.quota.schema import LINE, POSTING
 from forgia.quota.slices import ZONE
 
 if TYPE_CHECKING:

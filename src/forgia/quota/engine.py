@@ -16,7 +16,8 @@ from sqlalchemy import exc
 
 from forgia import store
 from forgia.errors import ClusterError, UserError
-from forgia.quota.schema import HEAD, REVISIONS
+from forgia.quota.migrations import REVISIONS
+from forgia.quota.schema import HEAD
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for its turn; a settlement of a month takes some seconds of it."""
@@ -26,6 +27,8 @@ MIGRATION_LOCK = 0x666F72676961
 
 PRAGMAS = ("journal_mode=DELETE", "synchronous=FULL", "cache_size=-32768")
 """WAL would need memory shared between machines. 32 MiB of pages: a settlement writes all over the indexes."""
+
+VERSION = sa.text("SELECT version_num FROM alembic_version")
 
 POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 
@@ -94,10 +97,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+PATIENCE = {
+    "connect_timeout": 15,
+    "options": "-c lock_timeout=60s -c idle_in_transaction_session_timeout=120s",
+}
+"""A client that hangs in a transaction must not stop the others for ever; SQLite's writers wait as long for a lock.
+
+Source: https://www.postgresql.org/docs/15/runtime-config-client.html
+"""
+
+
 def _postgresql(text: str) -> Database:
     url = _checked_url(text)
     try:
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True, connect_args=PATIENCE)
     except ImportError as error:
         hint = "pip install 'forgia[postgresql]'"
         raise UserError(f"ledger {text}: PostgreSQL's driver is not installed", hint=hint) from error
@@ -110,20 +123,46 @@ def _checked_url(text: str) -> sa.URL:
         url = sa.make_url(text)
     except exc.ArgumentError as error:
         raise UserError(f"ledger {text.partition('://')[0]}://…: not a database URL") from error
-    if url.password is not None or "password" in url.query:
-        shown = url.set(password=None).difference_update_query(["password"]).render_as_string()
+    if _has_password(url):
         hint = "leave it out, and put it into ~/.pgpass (or the file that PGPASSFILE names), readable by you alone"
-        raise UserError(f"ledger {shown}: a password in a URL is seen by everybody on this machine", hint=hint)
+        message = f"ledger {_without_password(url)}: a password in a URL is seen by everybody on this machine"
+        raise UserError(message, hint=hint)
     if url.drivername not in POSTGRESQL:
         hint = "write a file name, or postgresql://host/database"
         raise UserError(f"ledger {text}: {url.drivername} is not a database that forgia keeps a ledger in", hint=hint)
     return url.set(drivername="postgresql+psycopg")
 
 
+def has_ledger(place: str) -> bool:
+    """There is a ledger at this address; looking makes none. Raises: UserError, ClusterError."""
+    database = _postgresql(place)
+    try:
+        with database.reading() as connection:
+            return bool(_revision(connection, place))
+    finally:
+        database.dispose()
+
+
+def shown(place: str) -> str:
+    """An address as it may be shown, whatever somebody wrote into it: without its password."""
+    try:
+        url = sa.make_url(place)
+    except exc.ArgumentError:
+        return f"{place.partition('://')[0]}://…"
+    return _without_password(url) if _has_password(url) else place
+
+
+def _has_password(url: sa.URL) -> bool:
+    return url.password is not None or "password" in url.query
+
+
+def _without_password(url: sa.URL) -> str:
+    return url.difference_update_query(["password"]).render_as_string(hide_password=True)
+
+
 def _bring_up(database: Database, *, now: Callable[[], datetime]) -> None:
-    with database.reading() as connection:
-        if _revision(connection, database.place) == REVISIONS[-1]:
-            return
+    if _is_current(database):
+        return
     with database.writing() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -137,6 +176,15 @@ def _bring_up(database: Database, *, now: Callable[[], datetime]) -> None:
             first_posting(connection, now=now())
 
 
+def _is_current(database: Database) -> bool:
+    """The tables are this code's. Asked first, because it is nearly always so; whatever fails, fails again later."""
+    try:
+        with database.engine.connect() as connection:
+            return connection.execute(VERSION).scalar() == REVISIONS[-1]
+    except exc.DatabaseError:
+        return False
+
+
 def _revision(connection: sa.Connection, place: str) -> str:
     """Which revision the tables are at; empty where there are none. Raises: UserError — newer, or someone else's."""
     tables = set(sa.inspect(connection).get_table_names())
@@ -144,7 +192,7 @@ def _revision(connection: sa.Connection, place: str) -> str:
         if HEAD.name in tables or "posting" in tables:
             raise UserError(f"ledger {place}: a database of something else, or a ledger that lost its version")
         return ""
-    found = str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none() or "")
+    found = str(connection.execute(VERSION).scalar_one_or_none() or "")
     if found and found not in REVISIONS:
         hint = "install the forgia that your colleagues use, or a later one"
         raise UserError(f"ledger {place}: a newer forgia made its tables (revision {found})", hint=hint)
@@ -172,7 +220,9 @@ def spoken(place: str) -> Iterator[None]:
     except exc.DatabaseError as error:
         if "not a database" in str(error.orig):
             raise UserError(f"ledger {place}: not a SQLite database") from error
-        raise ClusterError(f"ledger {place}: {_first_line(error)}", transient=False) from error
+        broken = "malformed" in str(error.orig)
+        hint = "keep the file as it is, and go back to the last backup that verify finds whole" if broken else None
+        raise ClusterError(f"ledger {place}: {_first_line(error)}", transient=False, hint=hint) from error
 
 
 def _first_line(error: exc.DBAPIError) -> str:

@@ -104,7 +104,7 @@ def forecast(daily: Sequence[int], tranches: Sequence[Tranche], *, today: date, 
 def too_little(history: Sequence[int]) -> str:
     """Why nothing can be foretold from so few days; empty where it can."""
     if not history:
-        return "nothing has been charged yet, so there is nothing to go by"
+        return "nothing has been charged yet on a day that is over, so there is nothing to go by"
     if len(history) < LEAST_DAYS:
         return f"only {len(history)} of the {LEAST_DAYS} days that a forecast takes are known"
     return ""

@@ -12,9 +12,10 @@ from forgia.grant import Holder, HoldRequest, Kind, QuotaExceeded
 from forgia.quota import access, answers, chain, rows, tree
 from forgia.quota.answers import Question, Room
 from forgia.quota.book import Book, move, open_holds, within
+from forgia.quota.moments import spelled
 from forgia.quota.postings import Row, Set
 from forgia.quota.records import Answer, GrantState, Hold
-from forgia.quota.schema import HOLDER, spelled
+from forgia.quota.schema import HOLDER
 
 COUNTED = ("gpus", "jobs", "billing_s")
 """Ceilings that a hold is measured against; what the registry may store is the registry's to ask."""

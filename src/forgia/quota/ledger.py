@@ -33,6 +33,7 @@ from forgia.quota.records import (
     Hold,
     HolderBalance,
     HolderUse,
+    HoldMark,
     Member,
     Posted,
     Quarantined,
@@ -221,6 +222,11 @@ class Ledger:
         with self._writing(by, reason) as book:
             return requests.approve(book, request)
 
+    def place_of_request(self, request: int) -> Holder | None:
+        """Whose budget a request is about; None: the ledger as a whole. Raises: NotFound."""
+        with self.database.reading() as connection:
+            return reading.place_of_request(connection, request)
+
     def reject(self, request: int, *, by: Actor, reason: str) -> None:
         """Turn a request down."""
         with self._writing(by, reason) as book:
@@ -260,12 +266,14 @@ class Ledger:
         run_id: str = "",
         hold_key: str = "",
         after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
         limit: int | None = None,
     ) -> Iterator[Entry]:
-        """Postings in the order of their numbers.
+        """Postings in the order of their numbers, or against it.
 
         Args: holder — it and all below. since, until — by ``Entry.at``, the end not included.
-        after — only those with a higher number.
+        after, before — only those with a higher, or a lower, number.
         """
         wanted = reading.Filter(
             holder=reading.sight(by, holder),
@@ -275,6 +283,8 @@ class Ledger:
             run_id=run_id,
             hold_key=hold_key,
             after=after,
+            before=before,
+            newest_first=newest_first,
         )
         left = limit
         while left is None or left > 0:
@@ -283,7 +293,8 @@ class Ledger:
             yield from page
             if len(page) < reading.PAGE:
                 return
-            wanted = replace(wanted, after=page[-1].seq)
+            last = page[-1].seq
+            wanted = replace(wanted, before=last) if newest_first else replace(wanted, after=last)
             left = None if left is None else left - len(page)
 
     def grants(
@@ -297,6 +308,11 @@ class Ledger:
         """Holds of a holder (None: all) and of all below."""
         with self.database.reading() as connection:
             return reading.holds(connection, by=by, holder=holder, open_only=open_only)
+
+    def open_marks(self, *, by: Actor) -> Mapping[str, HoldMark]:
+        """Open holds by their keys, without amounts: what a settlement asks of every one of them."""
+        with self.database.reading() as connection:
+            return reading.marks(connection, by=by)
 
     def find_hold(self, key: str, *, by: Actor) -> Hold | None:
         """One hold; None where there is none of that key."""

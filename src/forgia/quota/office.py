@@ -15,15 +15,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from forgia import digest
-from forgia.errors import NotFound, Refused
+from forgia.errors import NotFound, Refused, UserError
 from forgia.grant import Actor, Holder
 from forgia.paths import NAME
-from forgia.quota import access, engine
-from forgia.quota.changes import Change
-from forgia.quota.ledger import Ledger, open_ledger
-from forgia.quota.records import GrantState
+from forgia.quota import access
 
 if TYPE_CHECKING:
+    from forgia.quota.changes import Change
+    from forgia.quota.ledger import Ledger
+    from forgia.quota.records import GrantState
     from forgia.settings import Settings
 
 MAKE = "forgia quota init"
@@ -90,10 +90,20 @@ class Office:
             return Made(by=by, request=self.ledger.request(change, by=by, reason=reason))
         return Made(by=by, posting=self.ledger.do(change, by=by, reason=reason))
 
+    def approve(self, request: int, *, reason: str) -> Made:
+        """Approve what another person asked for, as who this person is at the place that it is for."""
+        by = self.at(self.ledger.place_of_request(request))
+        return Made(by=by, posting=self.ledger.approve(request, by=by, reason=reason))
+
+    def reject(self, request: int, *, reason: str) -> Made:
+        """Turn a request down, as who this person is at the place that it is for."""
+        by = self.at(self.ledger.place_of_request(request))
+        self.ledger.reject(request, by=by, reason=reason)
+        return Made(by=by, request=request)
+
     def wants_four_eyes(self, verb: str) -> bool:
-        """Another person has to approve it; where anything wants that, so does changing what does."""
-        verbs = self.ledger.settings().get("four_eyes") or []
-        return verb in verbs or (bool(verbs) and verb == "setting")
+        """Another person has to approve it; where anything wants that, so does making oneself a second one."""
+        return verb in access.two_people(self.ledger.settings().get("four_eyes") or ())
 
 
 def place_of(settings: Settings) -> Path | str:
@@ -110,10 +120,18 @@ def open_office(settings: Settings) -> Office | None:
     place = place_of(settings)
     if not exists(place):
         if settings.ledger is None:
+            _refuse_emptied(settings.home.ledger)
             return None
         hint = f"mend the setting ledger (from {settings.origin.get('ledger', 'a program')}), or make it: {MAKE}"
         raise NotFound("ledger", str(place), hint=hint)
     return _enter(place)
+
+
+def _refuse_emptied(path: Path) -> None:
+    """Raises: UserError — an empty file is no ledger, and where one was, going on would be spending unseen."""
+    if path.is_file():
+        hint = f"put a backup there, or where there never was a ledger, make it: {MAKE}"
+        raise UserError(f"ledger {path}: the file is empty", hint=hint)
 
 
 def found_office(settings: Settings) -> Office:
@@ -125,6 +143,8 @@ def found_office(settings: Settings) -> Office:
 
 
 def _enter(place: Path | str) -> Office:
+    from forgia.quota.ledger import open_ledger
+
     ledger = open_ledger(place)
     try:
         token = access.token_from(os.environ)
@@ -138,12 +158,9 @@ def exists(place: Path | str) -> bool:
     """There is a ledger; looking makes none."""
     if isinstance(place, Path):
         return place.is_file() and place.stat().st_size > 0
-    database = engine._postgresql(place)
-    try:
-        with database.reading() as connection:
-            return bool(engine._revision(connection, place))
-    finally:
-        database.dispose()
+    from forgia.quota.engine import has_ledger
+
+    return has_ledger(place)
 
 
 def holder_of(settings: Settings, site: str) -> Holder:

@@ -72,8 +72,8 @@ def _add(rows: Rows, table: str, key: Key, column: str, amount: int) -> None:
 
 def _to_holder(rows: Rows, holder: str, moved: Sequence[tuple[tuple[int, str], int]]) -> None:
     """What somebody itself holds and used, whichever grants bear it."""
-    held = sum(amount for (_, pot), amount in moved if pot == "held")
-    charged = sum(amount for (_, pot), amount in moved if pot == "spent")
+    held = sum([amount for (_, pot), amount in moved if pot == "held"])
+    charged = sum([amount for (_, pot), amount in moved if pot == "spent"])
     if holder and (held or charged):
         row = rows.find("holder_state", (holder,)) or {"holder": holder, "held": 0, "charged": 0}
         changed = {"held": row["held"] + held, "charged": row["charged"] + charged}

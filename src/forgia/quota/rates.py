@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forgia.errors import UserError
 from forgia.quota import tres
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from forgia.catalogue import Catalogue
     from forgia.profile import Billing, Profile
 
@@ -74,31 +76,69 @@ class RateCard:
         return rate * HOUR_S
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formula:
+    """``forgia.profile.Billing`` with its defaults, for showing budgets without what checks profiles."""
+
+    unit: str
+    per_core: float = 0.0
+    per_gpu: float = 0.0
+    per_gb: float = 0.0
+    per_node: float = 0.0
+    core_step: int = 1
+    gb_step: float | None = None
+    combine: str = "max"
+    eur_per_unit: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bills:
+    """What of a profile a card is made of."""
+
+    profile: str
+    site: str
+    formula: Formula | Billing | None
+    cores: int = 0
+    """Of a node; 0: not known."""
+    gpus: int = 0
+    memory_mb: int = 0
+
+    def card(self) -> RateCard:
+        """The card. Raises: UserError — the profile does not say how its site bills."""
+        billing = self.formula
+        if billing is None:
+            hint = "write the amount with --billing-s, or add billing to the profile"
+            raise UserError(f"profile {self.profile} does not say how its site bills", hint=hint)
+        node = self._node(billing)
+        return RateCard(
+            profile=self.profile,
+            unit=billing.unit,
+            gpu=node / self.gpus if node and self.gpus else tres.exact(billing.per_gpu) or None,
+            node=node,
+            eur=None if billing.eur_per_unit is None else tres.exact(billing.eur_per_unit),
+        )
+
+    def _node(self, billing: Formula | Billing) -> Fraction | None:
+        """Billing units of a whole node; its memory counts only where nothing else does, being rounded in profiles."""
+        whole = tres.Tres(nodes=1, cores=self.cores, gpus=self.gpus)
+        memory = tres.Tres(nodes=1, memory_mb=self.memory_mb)
+        return tres.by_formula(whole, billing) or tres.by_formula(memory, billing) or None
+
+
 def card_of(profile: Profile) -> RateCard:
     """The card of a profile. Raises: UserError — it does not say how its site bills, or it bills nothing."""
-    billing = profile.billing
-    if billing is None:
-        hint = "write the amount with --billing-s, or add billing to the profile"
-        raise UserError(f"profile {profile.name} does not say how its site bills", hint=hint)
-    gpus = profile.gpu.per_node if profile.gpu else None
-    node = _node(profile, billing)
-    return RateCard(
+    return _bills(profile).card()
+
+
+def _bills(profile: Profile) -> Bills:
+    return Bills(
         profile=profile.name,
-        unit=billing.unit,
-        gpu=node / gpus if node and gpus else tres.exact(billing.per_gpu) or None,
-        node=node,
-        eur=None if billing.eur_per_unit is None else tres.exact(billing.eur_per_unit),
+        site=profile.site or profile.name,
+        formula=profile.billing,
+        cores=profile.cpus_per_node or 0,
+        gpus=(profile.gpu.per_node or 0) if profile.gpu else 0,
+        memory_mb=profile.memory_mb_per_node or 0,
     )
-
-
-def _node(profile: Profile, billing: Billing) -> Fraction | None:
-    """Billing units of a whole node; its memory counts only where nothing else does, being rounded in profiles."""
-    cores, gpus = profile.cpus_per_node or 0, (profile.gpu.per_node or 0) if profile.gpu else 0
-    whole = tres.Tres(nodes=1, cores=cores, gpus=gpus)
-    if rate := tres.by_formula(whole, billing):
-        return rate
-    memory = tres.Tres(nodes=1, memory_mb=profile.memory_mb_per_node or 0)
-    return tres.by_formula(memory, billing) or None
 
 
 def card_of_site(catalogue: Catalogue, site: str, *, preferred: str = "") -> RateCard:
@@ -106,20 +146,49 @@ def card_of_site(catalogue: Catalogue, site: str, *, preferred: str = "") -> Rat
 
     Without any profile of the site, a card that knows billing and nothing else.
     """
-    cards = [card_of(profile) for profile in profiles_of_site(catalogue, site) if profile.billing]
+    cards = [found.card() for found in bills_of_site(catalogue, site) if found.formula]
     cards.sort(key=lambda card: (card.profile != preferred, card.gpu is None))
     return cards[0] if cards else RateCard()
 
 
-def profiles_of_site(catalogue: Catalogue, site: str) -> Iterator[Profile]:
-    """Profiles whose budgets are this site's."""
-    from forgia import profile
-
+def bills_of_site(catalogue: Catalogue, site: str) -> Iterator[Bills]:
+    """How the profiles bill whose budgets are this site's. Raises: UserError — a profile that cannot be read."""
     for path in catalogue.profiles().values():
         if site in path.read_text(encoding="utf-8"):  # parsing the others would only take time
-            found = profile.load(path)
-            if (found.site or found.name) == site:
+            found = read_bills(path)
+            if found.site == site:
                 yield found
+
+
+def read_bills(path: Path) -> Bills:
+    """Of a profile file only what a card needs, unchecked where it makes sense: checking takes longer than the rest.
+
+    Raises: UserError — with every problem of the profile, where it makes none.
+    """
+    from forgia import document
+
+    fields = document.load(path).value
+    billing, gpu = fields.get("billing"), fields.get("gpu") or {}
+    try:
+        return Bills(
+            profile=str(fields["name"]),
+            site=str(fields.get("site") or fields["name"]),
+            formula=_formula(billing) if billing is not None else None,
+            cores=int(fields.get("cpus_per_node") or 0),
+            gpus=int(gpu.get("per_node") or 0),
+            memory_mb=int(fields.get("memory_mb_per_node") or 0),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        from forgia import profile
+
+        return _bills(profile.load(path))
+
+
+def _formula(billing: dict[str, Any]) -> Formula:
+    """Raises: TypeError, ValueError — it is none."""
+    kinds = {"unit": str, "combine": str, "core_step": int}
+    given = {name: value for name, value in billing.items() if value is not None}
+    return Formula(**{name: kinds.get(name, float)(value) for name, value in given.items()})
 
 
 def parse_amount(text: str, *, name: str = "amount") -> Fraction:

@@ -14,6 +14,7 @@ from forgia.errors import NotFound
 from forgia.grant import LEVELS, Actor, Balance, Holder, Kind
 from forgia.quota import access, rows, tree
 from forgia.quota.book import CHUNK, within
+from forgia.quota.moments import moment, spelled
 from forgia.quota.records import (
     Ceiling,
     Entry,
@@ -21,6 +22,7 @@ from forgia.quota.records import (
     Hold,
     HolderBalance,
     HolderUse,
+    HoldMark,
     Member,
     Quarantined,
     Request,
@@ -37,7 +39,6 @@ from forgia.quota.schema import (
     QUARANTINE,
     REQUEST,
     SETTING,
-    spelled,
 )
 
 PAGE = 5000
@@ -55,11 +56,15 @@ class Filter:
     run_id: str = ""
     hold_key: str = ""
     after: int = 0
+    before: int | None = None
+    newest_first: bool = False
 
     def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
         """What must be true of a posting."""
         columns = POSTING.c
         yield columns.seq > self.after
+        if self.before is not None:
+            yield columns.seq < self.before
         if self.holder:
             yield within(columns.holder, self.holder)
         if self.kinds:
@@ -75,13 +80,13 @@ class Filter:
 
 
 def entries(connection: sa.Connection, wanted: Filter, *, limit: int) -> list[Entry]:
-    """The first postings that are wanted."""
-    conditions = list(wanted.conditions())
-    query = sa.select(POSTING).where(*conditions).order_by(POSTING.c.seq).limit(limit)
+    """The first postings that are wanted, or the last ones."""
+    order = POSTING.c.seq.desc() if wanted.newest_first else POSTING.c.seq
+    query = sa.select(POSTING).where(*wanted.conditions()).order_by(order).limit(limit)
     found = connection.execute(query).mappings().all()
     if not found:
         return []
-    lines = lines_of(connection, [row["seq"] for row in found])
+    lines = lines_of(connection, sorted(row["seq"] for row in found))
     return [rows.entry(row, lines.get(row["seq"], ())) for row in found]
 
 
@@ -139,6 +144,13 @@ def _with_parts(connection: sa.Connection, found: Sequence[Mapping[Any, Any]]) -
         for row in connection.execute(query).mappings():
             parts[row["hold_key"]].append(row)
     return tuple(rows.hold(row, parts[row["key"]]) for row in found)
+
+
+def marks(connection: sa.Connection, *, by: Actor) -> dict[str, HoldMark]:
+    """See ``Ledger.open_marks``."""
+    conditions = [*_below(HOLD, sight(by, None)), HOLD.c.open]
+    found = connection.execute(sa.select(HOLD.c.key, HOLD.c.opened, HOLD.c.facts).where(*conditions)).all()
+    return {key: HoldMark(key=key, opened=moment(opened), facts=json.loads(facts)) for key, opened, facts in found}
 
 
 def find_hold(connection: sa.Connection, key: str, *, by: Actor) -> Hold | None:
@@ -205,6 +217,20 @@ def requests(connection: sa.Connection, *, by: Actor, open_only: bool) -> tuple[
     if by.holder is not None:
         query = query.where(REQUEST.c.actor == by.name)
     return tuple(rows.request(row) for row in connection.execute(query).mappings())
+
+
+def place_of_request(connection: sa.Connection, request: int) -> Holder | None:
+    """See ``Ledger.place_of_request``."""
+    found = connection.execute(sa.select(REQUEST.c.arguments).where(REQUEST.c.id == request)).scalar_one_or_none()
+    if found is None:
+        raise NotFound("request", str(request))
+    given = json.loads(found)
+    grant, seq = given.get("grant") or given.get("parent") or given.get("source"), given.get("seq")
+    if not grant and given.get("holder"):
+        return rows.place(given["holder"])
+    of_grant = sa.select(GRANT.c.holder).where(GRANT.c.id == grant)
+    of_posting = sa.select(POSTING.c.holder).where(POSTING.c.seq == seq)
+    return rows.holder(str(connection.execute(of_grant if grant else of_posting).scalar_one_or_none() or ""))
 
 
 def quarantined(connection: sa.Connection, *, by: Actor, open_only: bool) -> tuple[Quarantined, ...]:

@@ -142,6 +142,15 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldMark:
+    """What tells whose job a hold is for; of a hold that is open."""
+
+    key: str
+    opened: datetime
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HolderBalance:
     """What stands on a holder and on all below."""
 

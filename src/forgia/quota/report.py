@@ -20,8 +20,9 @@ from forgia import store
 from forgia.errors import UserError
 from forgia.grant import Actor, Holder, Kind
 from forgia.quota.daily import grant_of, seen, whole_month
+from forgia.quota.moments import spelled
 from forgia.quota.rates import HOUR_S, RateCard
-from forgia.quota.schema import HOLD, LINE, POSTING, spelled
+from forgia.quota.schema import HOLD, LINE, POSTING
 from forgia.quota.slices import ZONE, Month
 
 if TYPE_CHECKING:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
 from forgia.errors import NotFound, Refused, UserError
-from forgia.grant import Kind
+from forgia.grant import Holder, Kind
 from forgia.quota import access, chain, rules
 from forgia.quota.book import Book
 from forgia.quota.changes import VERBS, Change, perform
+from forgia.quota.moments import spelled
 from forgia.quota.postings import Row, Set
-from forgia.quota.schema import POSTING, spelled
+from forgia.quota.schema import POSTING
 
 
 def do(book: Book, change: Change, *, key: str) -> int:
@@ -28,9 +31,8 @@ def do(book: Book, change: Change, *, key: str) -> int:
 
 
 def _four_eyes(book: Book) -> set[str]:
-    """Verbs that want two people; where there are any, so does changing which."""
-    verbs = set(rules.setting(book, "four_eyes") or ())
-    return verbs | {"setting"} if verbs else verbs
+    """Verbs that want two people; where there are any, so does making oneself a second one."""
+    return access.two_people(rules.setting(book, "four_eyes") or ())
 
 
 def _same(book: Book, change: Change, seq: int) -> int:
@@ -69,17 +71,34 @@ def reject(book: Book, request: int) -> None:
     """See ``Ledger.reject``; who asked may take the request back."""
     row = _open_request(book, request)
     if row["actor"] != book.actor.name:
-        access.check(book.actor, row["verb"], book.actor.holder)
+        for place in _places(book, json.loads(row["arguments"])):
+            access.check(book.actor, row["verb"], place)
     _decide(book, request, "rejected")
+
+
+def _places(book: Book, arguments: Mapping[str, Any]) -> set[Holder | None]:
+    """Whose budgets a change touches; None: the ledger as a whole, which is staff's."""
+    numbers = {arguments[name] for name in ("grant", "parent", "source", "target") if arguments.get(name)}
+    found = [row for number in numbers if (row := book.find("grant_state", (number,)))]
+    texts = [str(arguments.get("holder") or ""), *(str(row["holder"]) for row in found)]
+    return {Holder.parse(text) for text in texts if text} or {None}
 
 
 def _open_request(book: Book, request: int) -> Row:
     row = book.find("request", (request,))
-    if row is None:
+    if row is None or not _is_in_sight(book, row):
         raise NotFound("request", str(request))
     if row["state"] != "open":
         raise Refused(f"request {request} was {row['state']} by {row['decided_by']}")
     return row
+
+
+def _is_in_sight(book: Book, row: Row) -> bool:
+    """One's own, or all of it in one's own organisation; of others a firm does not learn that they asked."""
+    if book.actor.holder is None or row["actor"] == book.actor.name:
+        return True
+    places = _places(book, json.loads(row["arguments"]))
+    return all(place and access.reaches(book.actor, place, whole_organisation=True) for place in places)
 
 
 def _decide(book: Book, request: int, state: str) -> None:

@@ -60,7 +60,12 @@ def _freed(name: str) -> str:
 
 
 def _sets(book: Book, entry: Entry) -> list[Set]:
-    """A grant that was opened or enlarged by the posting was given less, and is closed if it is nothing now."""
+    """A grant that was opened or enlarged by the posting was given less, and is closed if it is nothing now.
+
+    A grant that the posting closed is open again, else nobody could use what comes back.
+    """
+    if entry.facts.get("verb") == "close":
+        return [("grant_state", [entry.facts["arguments"]["grant"]], {"closed": False})]
     if entry.kind not in (Kind.GRANT, Kind.SUBGRANT):
         return []
     given = {grant: amount for grant, amount in entry.by_grant("free").items() if amount > 0}

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from forgia.grant import Holder, Kind, Terms, Usage
+from forgia.quota.moments import moment, spelled
 from forgia.quota.records import Ceiling, Entry, GrantState, Hold, HolderUse, HoldPart, Member, Quarantined, Request
-from forgia.quota.schema import moment, spelled
 
 RowMapping = Mapping[Any, Any]
 

@@ -1,17 +1,14 @@
-"""The tables of a ledger, and how a moment is spelled in them.
+"""The tables of a ledger.
 
 ``posting`` and ``posting_line`` are the ledger: rows are only ever added, which triggers enforce. Everything else is
 derived from them, is kept so that a question needs no replay, and is proven by one (``forgia.quota.verify``).
+The migrations make the tables; where they make an index of some rows only, it is named here without saying which:
+saying it would import every dialect.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text, text
-
-REVISIONS = ("v0001",)
-"""Every state that the tables were ever in, as alembic names them, the last being the one of this code."""
+from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
 
 METADATA = MetaData()
 
@@ -39,8 +36,8 @@ POSTING = Table(
     *(_text(name) for name in ("hold_key", "facts", "prev_hash", "hash")),
     Index("posting_key", "key", unique=True),
     Index("posting_at", "at"),
-    Index("posting_run", "run_id", sqlite_where=text("run_id <> ''"), postgresql_where=text("run_id <> ''")),
-    Index("posting_hold", "hold_key", sqlite_where=text("hold_key <> ''"), postgresql_where=text("hold_key <> ''")),
+    Index("posting_run", "run_id"),
+    Index("posting_hold", "hold_key"),
 )
 
 LINE = Table(
@@ -71,7 +68,7 @@ HOLD = Table(
     *(_text(name) for name in ("run_id", "holder", "resource", "opened", "facts")),
     *(_number(name) for name in ("rate", "walltime_s", "attempts", "tasks", "gpus", "asked", "seq")),
     _flag("open"),
-    Index("hold_open", "holder", sqlite_where=text("open"), postgresql_where=text("open")),
+    Index("hold_open", "holder"),
 )
 
 PART = Table(
@@ -107,14 +104,3 @@ QUARANTINE = Table(
 
 DERIVED = (GRANT, HOLD, PART, HOLDER, CEILING, SETTING, MEMBER, REQUEST, QUARANTINE)
 """What replaying the postings makes again."""
-
-
-def spelled(moment: datetime) -> str:
-    """UTC with microseconds, always as long, so that the order of the texts is that of the moments."""
-    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return in_utc.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-
-
-def moment(text: str) -> datetime:
-    """The opposite of ``spelled``."""
-    return datetime.fromisoformat(text)

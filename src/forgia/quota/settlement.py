@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from forgia.grant import Actor, Holder, Usage
 from forgia.quota import attribution
 from forgia.quota.accounting import Malformed, Queue, Row
-from forgia.quota.records import Hold, Posted
+from forgia.quota.records import Hold, HoldMark, Posted
 from forgia.quota.usage import Fate, Judged, Verdict, judge
 
 if TYPE_CHECKING:
     from forgia.profile import Billing
     from forgia.quota.ledger import Ledger
 
-AT_ONCE = 500
+AT_ONCE = 1000
 """Usages in one transaction: no submission waits longer for the ledger than these take."""
 PATIENCE = timedelta(hours=1)
 """The accounting lags; a hold without a job is let go, or told, only after this."""
@@ -169,7 +169,7 @@ class Payers:
     def __init__(self, ledger: Ledger, *, by: Actor, owners: Mapping[str, Holder]) -> None:
         self.ledger, self.by = ledger, by
         self.owners = {account.casefold(): holder for account, holder in owners.items()}
-        self.holds: dict[str, Hold | None] = {hold.key: hold for hold in ledger.holds(by=by)}
+        self.holds: dict[str, Hold | HoldMark | None] = dict(ledger.open_marks(by=by))
         self.remarks: list[Note] = []
 
     def order(self, item: Judged) -> Order:
@@ -182,7 +182,7 @@ class Payers:
             return item.usage, hold.key, None
         return item.usage, None, self.owners.get(item.usage.account.casefold())
 
-    def hold(self, key: str | None) -> Hold | None:
+    def hold(self, key: str | None) -> Hold | HoldMark | None:
         """An open hold, or one that is closed: rows may come late."""
         if key is None:
             return None
@@ -220,7 +220,7 @@ def without_jobs(
 
     What was cancelled in the queue leaves no row, or one that is not the last.
     """
-    still = {hold.key: hold for hold in ledger.holds(by=by)}
+    still = ledger.open_marks(by=by)
     over = list(finished(judged, queue, still, now=result.at))
     for hold in over:
         ledger.release(hold.key, by=by, reason=NO_JOB)
@@ -229,7 +229,9 @@ def without_jobs(
     return replace(result, let_go=tuple(hold.key for hold in over), idle=tuple(idle))
 
 
-def finished(judged: Iterable[Judged], queue: Queue, holds: Mapping[str, Hold], *, now: datetime) -> Iterator[Hold]:
+def finished(
+    judged: Iterable[Judged], queue: Queue, holds: Mapping[str, HoldMark], *, now: datetime
+) -> Iterator[HoldMark]:
     """Of these holds, those whose every attempt has ended a while ago and is in no queue."""
     for (_, _, name), rows in jobs(judged):
         hold = holds.get(attribution.hold_key(name) or "")

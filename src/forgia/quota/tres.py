@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from forgia.profile import Billing
+    from forgia.quota.rates import Formula
 
 NOT_KNOWN = 2**63
 """From here on a number is one of SLURM's ways to say that there is none, such as 18446744073709551614."""
@@ -95,7 +96,7 @@ def rate(tres: Tres, billing: Billing | None) -> int | Fraction | None:
     return by_formula(tres, billing) if billing else None
 
 
-def by_formula(tres: Tres, billing: Billing) -> Fraction:
+def by_formula(tres: Tres, billing: Billing | Formula) -> Fraction:
     """The profile's charge an hour, of an allocation that is spread evenly over its nodes."""
     nodes = max(tres.nodes, 1)
     packs = -(-Fraction(tres.cores, nodes) // billing.core_step) * billing.core_step
