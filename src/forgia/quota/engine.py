@@ -97,10 +97,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-PATIENCE = {
-    "connect_timeout": 15,
-    "options": "-c lock_timeout=60s -c idle_in_transaction_session_timeout=120s",
-}
+CONNECT_TIMEOUT_S = 15
+PATIENCE = {"lock_timeout": "60s", "idle_in_transaction_session_timeout": "120s"}
 """A client that hangs in a transaction must not stop the others for ever; SQLite's writers wait as long for a lock.
 
 Source: https://www.postgresql.org/docs/15/runtime-config-client.html
@@ -110,11 +108,20 @@ Source: https://www.postgresql.org/docs/15/runtime-config-client.html
 def _postgresql(text: str) -> Database:
     url = _checked_url(text)
     try:
-        engine = sa.create_engine(url, pool_pre_ping=True, connect_args=PATIENCE)
+        engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
     except ImportError as error:
         hint = "pip install 'forgia[postgresql]'"
         raise UserError(f"ledger {text}: PostgreSQL's driver is not installed", hint=hint) from error
+    sa.event.listen(engine, "connect", _be_patient)
     return Database(text, engine)
+
+
+def _be_patient(connection: Any, _record: Any) -> None:
+    """Not in the address: what it says of the session must hold beside this."""
+    with connection.cursor() as cursor:
+        for name, value in PATIENCE.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+    connection.commit()
 
 
 def _checked_url(text: str) -> sa.URL:
