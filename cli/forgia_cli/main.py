@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -214,12 +215,16 @@ def invoke(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # a reader such as `head` has gone; say nothing
-        return 0
+    except SystemExit:
+        return 0  # click leaves so, with a mute stdout, when a reader such as `head` has gone
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 — the command line is where the unexpected ends
         return told(*explained(error))
     return result if isinstance(result, int) else 0
+
+
+NO_ROOM = "make room (forgia config shows where forgia's home is), then give the same command again"
+NEXT = {errno.ENOSPC: NO_ROOM, errno.EDQUOT: NO_ROOM}
+"""Error of the system → what to do next."""
 
 
 def explained(error: BaseException) -> tuple[str, str | None, int]:
@@ -230,11 +235,8 @@ def explained(error: BaseException) -> tuple[str, str | None, int]:
         return "interrupted", None, 130
     if isinstance(error, OSError):
         place = error.filename2 or error.filename  # of a copy, the second is what was written
-        return (
-            ": ".join(["the system refused", *([f"{place}"] if place else []), error.strerror or str(error)]),
-            None,
-            1,
-        )
+        words = ["the system refused", *([f"{place}"] if place else []), error.strerror or str(error)]
+        return ": ".join(words), NEXT.get(error.errno or 0), 1
     return "this is a bug in forgia, not in your input", f"please report it with {bug_report()}", 1
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from forgia.errors import NotFound, Refused
@@ -113,14 +115,22 @@ class Journal:
         self.paths = paths
 
     def record(self, state: State, *, by: str, attempt: int, **fields: Any) -> None:
-        """Append a state; it is on disk when this returns."""
-        line = {"t": now(), "event": state.value, "by": by, "attempt": attempt, **fields}
-        append_line(self.paths.journal, line, sync=True)
+        """Append a state; it is on disk when this returns. Raises: OSError — it could not be written whole."""
+        self._append({"t": now(), "event": state.value, "by": by, "attempt": attempt, **fields}, sync=True)
 
     def note(self, text: str, *, by: str, attempt: int, **fields: Any) -> None:
         """Append a fact that changes no state."""
         line = {"t": now(), "event": "note", "by": by, "attempt": attempt, "text": text, **fields}
-        append_line(self.paths.journal, line, sync=False)
+        self._append(line, sync=False)
+
+    def _append(self, line: dict[str, Any], *, sync: bool) -> None:
+        path = self.paths.journal
+        if is_torn(path):  # by a full disk or a crash; what stands there would swallow this line
+            with path.open("ab") as file:
+                file.write(b"\n")
+        append_line(path, line, sync=sync)
+        if is_torn(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     def read(self) -> list[dict[str, Any]]:
         """Every whole line, oldest first."""
@@ -129,6 +139,15 @@ class Journal:
     def status(self) -> RunStatus:
         """Fold the journal into where the run stands."""
         return fold(self.paths.root.name, self.read())
+
+
+def is_torn(path: Path) -> bool:
+    """The file's last line has no end: a full disk takes the first part of a line without complaint."""
+    try:
+        with path.open("rb") as file:
+            return file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
+    except FileNotFoundError:
+        return False
 
 
 TIME_FIELDS = {
@@ -221,17 +240,19 @@ def run_ids(home: HomePaths) -> list[str]:
 
 
 def open_run(home: HomePaths, name: str) -> RunPaths:
-    """The run of this id, or of the only id that begins so; ``last`` is the newest.
+    """The run of this id, or of the only id that begins so; ``last`` is the one that was asked for last.
 
     Raises: NotFound — none, or several.
     """
     known = run_ids(home)
     if name == "last" and known:
-        return home.run(max(known, key=lambda run_id: home.run(run_id).journal.stat().st_mtime))
+        # Not the one that spoke last: of two that run, that changes by the second.
+        return home.run(max(statuses(home), key=lambda status: max(status.planned, status.submitted)).run_id)
     found = [name] if name in known else [run_id for run_id in known if run_id.startswith(name)]
     if len(found) != 1:
         several = f"{len(found)} runs begin so: {', '.join(found[:5])}" if found else None
-        raise NotFound("run", name, known=known, hint=several or "forgia job list")
+        none = "forgia job list" if known else "there are no runs yet; forgia run starts one"
+        raise NotFound("run", name, known=known, hint=several or none)
     return home.run(found[0])
 
 
@@ -273,9 +294,10 @@ def require_mine(paths: RunPaths, what: str) -> None:
 def settle_ended(home: HomePaths, found: Iterable[RunStatus]) -> None:
     """Remember the runs that will not change any more, so that a list need not open their journals."""
     known = {line.get("run_id"): not line.get("open") for line in read_lines(home.settled_runs)}
-    for status in found:
-        if status.state in SETTLED and not known.get(status.run_id):
-            append_line(home.settled_runs, status.to_json(), sync=False)
+    with contextlib.suppress(OSError):  # a full or read-only disk is no reason to list nothing
+        for status in found:
+            if status.state in SETTLED and not known.get(status.run_id):
+                append_line(home.settled_runs, status.to_json(), sync=False)
 
 
 def unsettle(home: HomePaths, run_id: str) -> None:

@@ -40,9 +40,18 @@ class Overview:
     """One sentence for each scheduler that could not be asked; its runs show their last known state."""
 
 
-def overview(home: HomePaths, schedulers: Schedulers, *, only: Sequence[str] | None = None) -> Overview:
-    """Where runs stand; at most two calls to each scheduler, and none when nothing is open."""
-    found = [status for status in statuses(home) if only is None or status.run_id in only]
+def overview(
+    home: HomePaths,
+    schedulers: Schedulers,
+    *,
+    only: Sequence[str] | None = None,
+    known: Iterable[RunStatus] | None = None,
+) -> Overview:
+    """Where runs stand; at most two calls to each scheduler, and none when nothing is open.
+
+    ``known``: what their journals say, where the caller has just read them.
+    """
+    found = [status for status in known or statuses(home) if only is None or status.run_id in only]
     answers = ask(home, schedulers, [status for status in found if is_open(status)])
     shown = tuple(answers.statuses.get(status.run_id, status) for status in found)
     return Overview(statuses=shown, unanswered=tuple(answers.complaints))
@@ -93,13 +102,24 @@ def ask(home: HomePaths, schedulers: Schedulers, runs: Iterable[RunStatus]) -> A
                 if view is not None and is_untold(view):
                     untold.add(view.reason)
                     continue
-                answers.statuses[status.run_id] = reconcile(home.run(status.run_id), status, job_id, view)
-                if not is_unknown(view):
-                    answers.known.add(status.run_id)
+                settle(answers, home.run(status.run_id), (status, job_id, view))
         except ClusterError as error:
             untold.add(error.message)
         answers.complaints += [f"scheduler {name} did not answer: {reason}" for reason in sorted(untold)]
     return answers
+
+
+def settle(answers: Answers, paths: RunPaths, told: tuple[RunStatus, str, JobView | None]) -> None:
+    """Take down what was said of one run; one that cannot be written down is left as it was, and told of."""
+    status, job_id, view = told
+    try:
+        answers.statuses[status.run_id] = reconcile(paths, status, job_id, view)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        answers.complaints.append(f"run {status.run_id}: its state could not be written down: {reason}")
+        return
+    if not is_unknown(view):
+        answers.known.add(status.run_id)
 
 
 def inquire(scheduler: Scheduler, mine: Sequence[RunStatus]) -> list[tuple[str, JobView | None]]:
@@ -151,11 +171,19 @@ def reconcile(paths: RunPaths, seen: RunStatus, job_id: str, view: JobView | Non
         elif status.state is State.LOST:
             return found_again(status, view)
         elif view is not None and view.state is JobState.ENDED and not status.state.is_final:
-            record = State.CANCELLED if view.word.startswith("CANCELLED") else State.FAILED
+            record = State.CANCELLED if was_cancelled(view) else State.FAILED
             journal.record(record, by="submitter", attempt=status.attempt, reason=ended_without_a_word(view))
         else:
             weigh_absence(journal, status, view)
+            if is_back_in_the_queue(seen, status, view):
+                return replace(status, state=State.PENDING)
         return journal.status()
+
+
+def is_back_in_the_queue(seen: RunStatus, status: RunStatus, view: JobView | None) -> bool:
+    """Its job was started over without a word, as after the loss of a node; it ran before the scheduler was asked."""
+    ran = seen.state is State.RUNNING and status.state is State.RUNNING
+    return ran and view is not None and view.state is JobState.PENDING
 
 
 def found_again(status: RunStatus, view: JobView | None) -> RunStatus:
@@ -187,7 +215,16 @@ def stopped(journal: Journal, status: RunStatus, view: JobView | None) -> RunSta
         return journal.status()
     if view is not None and view.state is JobState.RUNNING:
         return replace(status, state=State.RUNNING)
+    if view is not None and was_cancelled(view):
+        reason = f"{view.reason or 'it was cancelled'}; it had stopped at a checkpoint before"
+        journal.record(State.CANCELLED, by="submitter", attempt=status.attempt, reason=reason)
+        return journal.status()
     return status
+
+
+def was_cancelled(view: JobView) -> bool:
+    """Somebody ended the job by the scheduler's own command."""
+    return view.state is JobState.ENDED and view.word.startswith("CANCELLED")
 
 
 def adopt(journal: Journal, status: RunStatus, job_id: str) -> None:

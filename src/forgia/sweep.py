@@ -109,7 +109,8 @@ def open_sweep(home: HomePaths, name: str) -> Sweep:
     found = [name] if name in known else [sweep_id for sweep_id in known if sweep_id.startswith(name)]
     if len(found) != 1:
         several = f"{len(found)} sweeps begin so: {', '.join(found[:5])}" if found else None
-        raise NotFound("sweep", name, known=known, hint=several or "forgia sweep list")
+        none = "forgia sweep list" if known else "there are no sweeps yet; forgia sweep RECIPE --over NAME=VALUES"
+        raise NotFound("sweep", name, known=known, hint=several or none)
     return load(home, found[0])
 
 

@@ -52,6 +52,13 @@ def test_probe_shows_differences_and_writes_a_copy_that_is_accepted(
     assert forgia_command("profile", "probe", "leonardo-booster", "--partition", "low", "--write", file).exit_code == 2
 
 
+def test_a_profile_is_checked_by_its_name_too(forgia_command: Callable[..., Any]) -> None:
+    assert "without problems" in forgia_command("profile", "check", "leonardo-booster").stdout
+    outcome = forgia_command("profile", "check", "leonardo-bouster")
+    assert outcome.exit_code == 3
+    assert "did you mean leonardo-booster" in outcome.stderr
+
+
 def test_probe_tells_programs_and_people_the_same(forgia_command: Callable[..., Any], recorded_slurm: Path) -> None:
     told = json.loads(forgia_command("profile", "probe", "slurm-local", "--json").stdout)
     assert (told["profile"], told["cluster"], told["slurm"]) == ("slurm-local", "lab", "22.05.8")

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from forgia import sweep as sweeps
+from forgia.errors import JobFailed
 from forgia.paths import HomePaths
 from forgia.run import Journal, State
 from forgia.store import append_line, private_directory
 from forgia.sweep import Member, Sweep
+from forgia_cli.app import App
+from forgia_cli.sweep.following import conclude
 
 Command = Callable[..., Any]
 
@@ -85,6 +88,19 @@ def test_a_sweep_is_shown_as_table_json_and_csv(forgia_command: Command, home: H
     assert shown["schema_version"] == 1
     assert (shown["best"]["run_id"], shown["best"]["test"]) == ("mill-sweep-1-2", 1.25)
     assert forgia_command("sweep", "show", "--csv").stdout.splitlines()[1] == "0,1,0.5,1.5,succeeded,mill-sweep-1-0"
+
+
+def test_one_reason_of_many_members_is_said_once_and_the_next_command_names_a_run(
+    home: HomePaths, forgia_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(home, figures=(None, None))
+    for run_id in sweep.run_ids:
+        reason = f"no task in /home/runs/{run_id}/recipe"
+        Journal(home.run(run_id)).record(State.FAILED, by="job", attempt=2, reason=reason)
+    with pytest.raises(JobFailed) as caught:
+        conclude(App(), sweep)
+    assert caught.value.hint == "forgia job why mill-sweep-1-0"
+    assert "2 without a release: no task in /home/runs/RUN/recipe" in capsys.readouterr().err
 
 
 def test_a_list_of_jobs_shows_a_sweep_as_one_line_and_registers_none_of_its_members(

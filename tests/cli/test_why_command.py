@@ -63,6 +63,30 @@ def test_a_program_gets_the_same_as_json(paths: RunPaths, forgia_command: Comman
     assert found["evidence"][0]["number"] == 2
 
 
+def test_list_and_show_agree_on_a_run_whose_job_went_back_to_the_queue(
+    paths: RunPaths, forgia_command: Command, home: HomePaths
+) -> None:
+    Journal(paths).record(State.RUNNING, by="job", attempt=1)
+    FakeScheduler(home=home).requeue("1001")
+    (listed,) = json.loads(forgia_command("job", "list", "--json").stdout)["runs"]
+    shown = json.loads(forgia_command("job", "show", "--json").stdout)["run"]
+    assert listed["state"] == shown["state"] == "pending"
+
+
+def test_waiting_for_several_runs_does_not_end_with_the_first_that_failed(
+    paths: RunPaths, forgia_command: Command, home: HomePaths
+) -> None:
+    fail(paths, "OSError: broken")
+    other = home.run("other-1")
+    private_directory(other.root)
+    write_json(other.request, {"recipe": {"name": "other"}})
+    Journal(other).record(State.FAILED, by="job", attempt=1, reason="no rows")
+    outcome = forgia_command("job", "wait", "mill-1", "other-1")
+    assert outcome.exit_code == 6
+    assert "run mill-1 failed: rank-1: OSError: broken" in outcome.stderr
+    assert "run other-1 failed: no rows" in outcome.stderr
+
+
 def test_a_waiting_run_is_explained_too(paths: RunPaths, forgia_command: Command, home: HomePaths) -> None:
     FakeScheduler(home=home).describe("1001", waiting="limited", words=["squeue: 1001 PENDING, reason AssocGrpGRES"])
     outcome = forgia_command("job", "why", "last")

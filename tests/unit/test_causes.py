@@ -21,6 +21,7 @@ from forgia.errors import ClusterError
 from forgia.logs import NOTICED, reasons
 from forgia.paths import HomePaths, RunPaths
 from forgia.run import Journal, State
+from forgia.schedulers import array as arrays
 from forgia.schedulers import slurm_words
 from forgia.schedulers.protocol import JobState
 from forgia.schedulers.slurm import SlurmScheduler
@@ -178,6 +179,30 @@ def test_what_the_launcher_said_of_an_earlier_start_is_not_about_this_one(paths:
     assert evidence.first_failure(paths, 1).rank is None
     second = evidence.first_failure(paths, 2)
     assert (second.rank, second.node) == (2, "n3")
+
+
+def test_a_member_of_an_array_that_was_started_again_is_told_by_its_own_start(paths: RunPaths, sent: str) -> None:
+    private_directory(paths.attempt(1))
+    first = "srun: Job step aborted: Waiting up to 4 seconds for it.\nsrun: error: n1: task 0: Terminated"
+    again = "forgia: start 2 of job 7_0\nsrun: error: n2: task 0: Killed"
+    paths.batch_log(1).write_text(f"{first}\n{again}\n")
+    assert evidence.first_failure(paths, 1).rank is None
+    second = evidence.first_failure(paths, 2)
+    assert (second.rank, second.node) == (0, "n2")
+
+
+def test_a_task_that_never_came_to_its_run_is_told_by_the_log_of_the_array(
+    paths: RunPaths, home: HomePaths, why: Why
+) -> None:
+    arrays.mark(paths, 1, arrays.Place("mill-sweep-1", 1, 0))
+    log = home.sweep("mill-sweep-1").array(1).log
+    private_directory(log.parent)
+    words = "the list of this array's runs was altered after it was sent; nothing is started"
+    log.write_text(f"a word of another task\nforgia: {words}\n")
+    fail(paths, "the job ended without a word of its own: it ended with an exit code other than zero")
+    found = why()
+    assert found.cause == "integrity"
+    assert found.evidence[0].file == str(log)
 
 
 @pytest.mark.parametrize(
@@ -438,6 +463,14 @@ def test_a_waiting_job_needs_no_accounting(slurm: Callable[..., SlurmScheduler])
     assert (details.waiting, details.expected_start) == ("limited", "2026-11-24T08:00:00")
     assert details.view.reason == "you already run as many jobs as the QOS gives one user"
     assert slurm(line.replace("2026-11-24T08:00:00", "N/A"), None).explain("7").expected_start == ""
+
+
+def test_a_job_that_was_sent_back_to_be_held_is_told_with_the_command_that_lets_it_go(
+    slurm: Callable[..., SlurmScheduler],
+) -> None:
+    line = "7|PENDING|job requeued in held state|2026-11-24T08:00:00||mill-1|{runs}/mill-1\n"
+    details = slurm(line, None).explain("7")
+    assert (details.waiting, details.remedy) == ("held", "scontrol release 7")
 
 
 def test_a_running_job_costs_one_call_and_another_at_most_two(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forgia.paths import HomePaths
-from forgia.run import ORDER, SETTLED, Journal, RunStatus, State, fold, settle_ended, statuses, unsettle
+from forgia.run import ORDER, SETTLED, Journal, RunStatus, State, fold, open_run, settle_ended, statuses, unsettle
 
 EVENTS = st.builds(
     lambda state, attempt: {"event": state.value, "attempt": attempt, "by": "job", "t": "2026-01-01T00:00:00.000Z"},
@@ -72,6 +74,37 @@ def test_a_last_line_cut_by_a_crash_is_passed_over(home: HomePaths) -> None:
     with paths.journal.open("a") as file:
         file.write('{"event":"succ')
     assert journal.status().state is State.RUNNING
+
+
+def test_the_last_run_is_the_one_that_was_asked_for_last_whoever_spoke_since(home: HomePaths) -> None:
+    for name in ("a", "b"):
+        home.run(name).root.mkdir(parents=True)
+        Journal(home.run(name)).record(State.SUBMITTING, by="submitter", attempt=1, t=f"2026-11-23T10:00:0{ord(name)}")
+    Journal(home.run("a")).record(State.RUNNING, by="job", attempt=1)
+    os.utime(home.run("b").journal, (0, 0))
+    assert open_run(home, "last").root.name == "b"
+    Journal(home.run("a")).record(State.SUBMITTING, by="submitter", attempt=2, t="2026-11-23T11:00:00")
+    assert open_run(home, "last").root.name == "a"
+
+
+def test_a_line_that_a_full_disk_cut_swallows_no_later_one(home: HomePaths) -> None:
+    paths = home.run("a-1")
+    paths.root.mkdir(parents=True)
+    journal = Journal(paths)
+    journal.record(State.RUNNING, by="job", attempt=1)
+    with paths.journal.open("a") as file:
+        file.write('{"event":"check')
+    journal.record(State.SUCCEEDED, by="job", attempt=1)
+    assert [line["event"] for line in journal.read()] == ["running", "succeeded"]
+
+
+def test_a_state_that_could_not_be_written_whole_is_an_error(home: HomePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = home.run("a-1")
+    paths.root.mkdir(parents=True)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
+    with pytest.raises(OSError, match="No space left"):
+        Journal(paths).record(State.RUNNING, by="job", attempt=1)
 
 
 def test_ended_runs_come_from_one_file_and_open_ones_from_their_journals(home: HomePaths) -> None:

@@ -22,6 +22,7 @@ SQUEUE = """\
 106|RUNNING|None|a|b|/other
 107|HOVERING|None|mill-7|{runs}/mill-7
 112|RUNNING|None|mill-12|/another/home/runs/mill-12
+116|CANCELLED|BeginTime|mill-16|{runs}/mill-16
 """
 SACCT = """\
 104|COMPLETED|0:0|2026-11-22T10:00:00|mill-4|{runs}/mill-4
@@ -31,6 +32,11 @@ SACCT = """\
 110|REQUEUED|0:0|2026-11-22T10:00:00|mill-10|{runs}/mill-10
 111|RUNNING|0:0|2026-11-22T10:00:00|mill-11|{runs}/mill-11
 113|FAILED|1:0|2026-11-22T10:00:00|mill-12|/another/home/runs/mill-12
+114|REQUEUED|0:0|2026-11-22T10:00:00|mill-14@2|{runs}/mill-14
+114|CANCELLED by 1000|0:0|2026-11-22T10:00:02|allocation|
+115|FAILED|1:0|2026-11-22T10:00:00|mill-15|{runs}/mill-15
+115|REQUEUED|0:0|2026-11-22T11:00:00|other|/another/home/runs/other
+115|CANCELLED by 1000|0:0|2026-11-22T11:00:02|allocation|
 """
 
 
@@ -93,6 +99,19 @@ def test_the_last_attempt_in_the_accounting_counts(scheduler: SlurmScheduler) ->
 def test_a_cancelled_job_was_ended_by_a_signal(scheduler: SlurmScheduler) -> None:
     view = state_of(scheduler, "109")
     assert (view.word, view.exit_code, view.signal, view.reason) == ("CANCELLED by 1000", None, 15, "it was cancelled")
+
+
+def test_a_job_cancelled_while_it_waited_for_its_second_start_has_ended(scheduler: SlurmScheduler) -> None:
+    view = state_of(scheduler, "114")
+    assert (view.state, view.reason, view.run_id) == (JobState.ENDED, "it was cancelled", "mill-14")
+
+
+def test_what_a_cancelled_job_waited_for_is_not_why_it_ended(scheduler: SlurmScheduler) -> None:
+    assert state_of(scheduler, "116").reason == "it was cancelled"
+
+
+def test_a_nameless_row_behind_another_homes_job_tells_nothing_of_ours(scheduler: SlurmScheduler) -> None:
+    assert state_of(scheduler, "115").word == "FAILED"
 
 
 def test_the_accounting_alone_never_says_that_a_job_runs(scheduler: SlurmScheduler) -> None:

@@ -351,6 +351,61 @@ def test_an_answer_about_an_earlier_attempt_does_not_end_the_next_one(
     assert (found.state, found.attempt) == (State.PENDING, 2)
 
 
+def test_a_run_at_a_checkpoint_whose_job_somebody_cancelled_does_not_wait_for_another_start(
+    home: HomePaths, plan: Plan, fake: FakeScheduler
+) -> None:
+    started = submission.start(home, plan, lambda _: fake)
+    journal = Journal(home.run(started.run_id))
+    journal.record(State.CHECKPOINTED, by="job", attempt=1, reason="stopped by SIGTERM; the next attempt goes on")
+    fake.cancel([str(started.status.job_id)])
+    found = status.refresh(home, started.run_id, lambda _: fake)
+    assert found.state is State.CANCELLED
+    assert "it was cancelled" in found.reason
+    assert submission.start(home, plan, lambda _: fake).status.attempt == 2
+
+
+def test_a_run_whose_job_went_back_to_the_queue_without_a_word_is_shown_as_waiting(
+    home: HomePaths, plan: Plan, fake: FakeScheduler
+) -> None:
+    started = submission.start(home, plan, lambda _: fake)
+    journal = Journal(home.run(started.run_id))
+    journal.record(State.RUNNING, by="job", attempt=1)
+    fake.requeue(str(started.status.job_id))
+    assert status.refresh(home, started.run_id, lambda _: fake).state is State.PENDING
+    fake.start(str(started.status.job_id))
+    assert status.refresh(home, started.run_id, lambda _: fake).state is State.RUNNING
+
+
+def test_a_job_that_begins_while_its_scheduler_is_asked_is_not_taken_back(
+    home: HomePaths, plan: Plan, fake: FakeScheduler
+) -> None:
+    started = submission.start(home, plan, lambda _: fake)
+    job_id, paths = str(started.status.job_id), home.run(started.run_id)
+    waits = fake.states([job_id])[job_id]
+    Journal(paths).record(State.RUNNING, by="job", attempt=1)
+    assert status.reconcile(paths, started.status, job_id, waits).state is State.RUNNING
+
+
+def test_a_state_that_cannot_be_written_down_is_told_and_the_others_are_listed(
+    home: HomePaths, tmp_path: Path, fake: FakeScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (submission.start(home, make_plan(tmp_path, seed=seed), lambda _: fake) for seed in range(2))
+    for started in (first, second):
+        fake.end(str(started.status.job_id), exit_code=1)
+    record = Journal.record
+
+    def refuse(journal: Journal, *arguments: Any, **fields: Any) -> None:
+        if journal.paths.root.name == first.run_id:
+            raise OSError(28, "No space left on device")
+        record(journal, *arguments, **fields)
+
+    monkeypatch.setattr(Journal, "record", refuse)
+    view = status.overview(home, lambda _: fake)
+    states = {item.run_id: item.state for item in view.statuses}
+    assert states == {first.run_id: State.PENDING, second.run_id: State.FAILED}
+    assert view.unanswered == (f"run {first.run_id}: its state could not be written down: No space left on device",)
+
+
 def test_a_silent_end_takes_the_schedulers_reason(home: HomePaths, plan: Plan, fake: FakeScheduler) -> None:
     run_id = submission.start(home, plan, lambda _: fake).run_id
     (job_id,) = jobs_of(home)

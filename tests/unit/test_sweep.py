@@ -320,6 +320,11 @@ def test_a_list_that_was_altered_after_it_was_sent_starts_nothing(home: HomePath
         return subprocess.run(argv, cwd=array.paths.root, env=variables, capture_output=True, text=True, check=False)
 
     assert run().stdout.split() == ["mill-11", "1", "0" * 64, "7_11"]
+    batch_log = array.members[11][0].batch_log(1)
+    assert not batch_log.read_text()
+    variables["SLURM_RESTART_COUNT"] = "2"
+    assert run().returncode == 0
+    assert batch_log.read_text() == "forgia: start 3 of job 7_11\n"
     array.paths.members.write_text(array.paths.members.read_text().replace("mill-11", "mill-0"))
     done = run()
     assert done.returncode == 1

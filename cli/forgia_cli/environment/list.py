@@ -22,6 +22,9 @@ def list_(app: App, *, as_json: bool) -> None:
     if as_json:
         app.show_json({"environments": [manifest.to_json() for manifest in found]})
         return
+    if not found:
+        app.say("no environments yet; forgia environment build RECIPE makes one")
+        return
     rows = [
         (
             digest.short(item.digest),

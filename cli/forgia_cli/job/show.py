@@ -25,7 +25,8 @@ def show(app: App, *, run: str, as_json: bool) -> None:
     paths = open_run(app.home, run)
     view = overview(app)
     journal = Journal(paths)
-    status, metrics = journal.status(), next(metric_lines_backwards(paths), {})
+    status = next((found for found in view.statuses if found.run_id == paths.root.name), journal.status())
+    metrics = next(metric_lines_backwards(paths), {})
     if as_json:
         app.show_json(
             {"run": status.to_json(), "journal": journal.read(), "metrics": metrics, "folder": str(paths.root)}

@@ -44,7 +44,8 @@ def overview(app: App) -> View:
         settle_ended(app.home, asked.statuses)
         return view(app, asked.statuses, asked.unanswered)
     _, complaints = app.client.collect_finished(asked)
-    return view(app, tuple(statuses(app.home)), tuple(complaints))
+    told = {status.run_id: status for status in asked.statuses if status.state is not State.SUCCEEDED}
+    return view(app, tuple(told.get(status.run_id, status) for status in statuses(app.home)), tuple(complaints))
 
 
 def is_kept(status: RunStatus, kept: set[str]) -> bool:

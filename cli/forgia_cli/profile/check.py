@@ -10,15 +10,16 @@ from forgia_cli.app import App
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("profile")
 @click.pass_obj
-def check(app: App, *, file: Path) -> None:
-    """Check a profile file; every problem is listed at once.
+def check(app: App, *, profile: str) -> None:
+    """Check a profile, by its name or its file; every problem is listed at once.
 
     \b
     forgia profile check my-cluster.yaml
     """
     from forgia.profile import load
 
-    found = load(file)
+    file = Path(profile)
+    found = load(file if file.is_file() else app.catalogue.profile(profile))
     app.out(f"{found.name}: a {found.scheduler} profile without problems")

@@ -60,7 +60,8 @@ def follow(app: App, sweep: Sweep) -> None:
                     app.say(f"sweep {sweep.id}: {text}")
                     said, said_at = text, time.monotonic()
     except KeyboardInterrupt:
-        app.say(f"\nsweep {sweep.id} goes on; come back with: forgia sweep show {sweep.id}")
+        back = "the same command comes back to it and registers the best"
+        app.say(f"\nsweep {sweep.id} goes on; {back}, forgia sweep show {sweep.id} looks")
         raise
 
 
@@ -87,7 +88,9 @@ def conclude(app: App, sweep: Sweep) -> None:
     say_failures(app, sweep, found)
     winner = sweeps.best(found, is_lower_better=sweep.is_lower_better)
     if not winner or not collected:
-        raise JobFailed(sweep.id, state="has no release", reason=standing(result.state for result in found))
+        error = JobFailed(sweep.id, state="has no release", reason=standing(result.state for result in found))
+        error.hint = f"forgia job why {found[0].run_id}"  # there is no such answer for a sweep
+        raise error
     values = ", ".join(f"{name.removeprefix('params.')} = {value}" for name, value in winner.values.items())
     app.say(f"best: {values} ({sweep.primary} {winner.chosen_by:.4g} on the validation part)")
     app.out(f"{collected.name}@{collected.version}  {collected.digest}")
@@ -98,7 +101,8 @@ def say_failures(app: App, sweep: Sweep, found: Sequence[Result]) -> None:
     failed = [result for result in found if not result.state.is_success]
     reasons: dict[str, int] = {}
     for result in failed:
-        reasons[result.reason] = reasons.get(result.reason, 0) + 1
+        reason = result.reason.replace(result.run_id, "RUN")  # the folder in it is each member's own
+        reasons[reason] = reasons.get(reason, 0) + 1
     for reason, count in list(reasons.items())[:MOST_REASONS]:
         app.say(f"{count} without a release: {reason or 'no reason was given'}")
     if failed:

@@ -13,8 +13,9 @@ from typing import Any
 
 from forgia.causes.explanation import Line
 from forgia.logs import NOTICED, rank_of, reasons
-from forgia.paths import RunPaths
+from forgia.paths import HomePaths, RunPaths
 from forgia.run import Journal, State
+from forgia.schedulers import array
 
 TAIL_BYTES = 64 * 1024
 MOST_LOGS, MOST_LINES = 64, 100
@@ -22,8 +23,10 @@ MOST_LOGS, MOST_LINES = 64, 100
 LONGEST_LINE = 400
 LAUNCHER = re.compile(r"srun: error: (?P<node>[\w.-]+): tasks? (?P<rank>\d+)[\d,-]*: (?P<how>.+)")
 """How srun tells the end of a rank. Source: task_state.c and launch.c of SLURM 22.05, and a live 22.05.8."""
-START_OVER = re.compile(r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ DUE TO (?!TIME LIMIT)")
-"""The launcher's log goes on below this when the scheduler starts the job again."""
+OWN_MARK = "forgia: start "
+START_OVER = re.compile(rf"^{OWN_MARK}\d+ of job |\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ DUE TO (?!TIME LIMIT)")
+"""The launcher's log goes on below this when the scheduler starts the job again; the script of an array says it itself,
+since SLURM's words go to the log of the whole array."""
 ON_ITS_WAY_OUT = re.compile(r"^srun: (?!error)|: (?:Terminated|Killed)$|\*\*\* STEP ")
 """What the launcher of a job that is being stopped still writes, after its successor's log has begun."""
 STOPPED = re.compile(r"CANCELLED AT|srun: forcing job termination|srun: Job step aborted|: Terminated$")
@@ -89,11 +92,21 @@ def told_by_launcher(paths: RunPaths, attempt: int, noticed: set[int]) -> First 
 def launcher_lines(paths: RunPaths, attempt: int) -> list[Line]:
     """What batch script and launcher said of this attempt; a job that was started again writes on in its first log."""
     number = submitted_as(paths, attempt)
-    lines = tail(paths.batch_log(number))
+    lines = tail(paths.batch_log(number)) or array_lines(paths, number)
     starts = [0, *(index + 1 for index, line in enumerate(lines) if START_OVER.search(line.text))]
     begun = min(attempt - number, len(starts) - 1)
     mine = lines[starts[begun] : starts[begun + 1] if begun + 1 < len(starts) else None]
-    return mine if begun == 0 else list(itertools.dropwhile(lambda line: ON_ITS_WAY_OUT.search(line.text), mine))
+    is_marked = begun == 0 or lines[starts[begun] - 1].text.startswith(OWN_MARK)
+    return mine if is_marked else list(itertools.dropwhile(lambda line: ON_ITS_WAY_OUT.search(line.text), mine))
+
+
+def array_lines(paths: RunPaths, number: int) -> list[Line]:
+    """What forgia's script said in the log of the array before the task had come to its run."""
+    place = array.place_of(paths, number)
+    if place is None:
+        return []
+    log = HomePaths(paths.root.parent.parent).sweep(place.sweep_id).array(place.number).log
+    return [line for line in tail(log) if line.text.startswith("forgia:")]
 
 
 def submitted_as(paths: RunPaths, attempt: int) -> int:

@@ -108,6 +108,8 @@ def waiting(stand: Stand) -> Told:
 
 def start(details: JobDetails | None) -> str:
     """When it is expected to start."""
+    if details is not None and details.remedy:
+        return "it does not start by itself"
     if details is None or not details.expected_start:
         return "no start is foreseen yet"
     return f"expected to start at {details.expected_start.replace('T', ' ')}"

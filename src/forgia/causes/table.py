@@ -67,6 +67,12 @@ CAUSES = (
         next="forgia run {recipe} --again",
     ),
     Cause(
+        name="integrity",
+        pattern=r"the list of this array's runs was altered",
+        sentence="the list of the sweep's runs was altered after it was sent, so nothing was started",
+        next=RETRY,
+    ),
+    Cause(
         name="gate-refused",
         pattern=r"(?:^|Refused: |: )gate: (?P<gate>.+)",
         sentence="the model was trained, but the recipe's gate refused it: {gate}",

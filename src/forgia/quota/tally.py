@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -15,6 +16,10 @@ from forgia.quota.slices import ZONE
 LARGEST = 20
 """So many of the dearest attempts are shown one by one."""
 NO_RECIPE = "(no run of forgia's)"
+
+
+COUNTED = ("attempts", "gpu_s", "billing_s", "refund_s", "adjusted_s", "net_s", "units", "unpriced")
+"""What a sum adds up as it is."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +54,13 @@ class Sum:
         if row.cost_eur is not None:
             self.cost_eur = (self.cost_eur or 0.0) + row.cost_eur
 
+    def join(self, other: Sum) -> None:
+        """Count what the other has counted."""
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.cost_eur is not None:
+            self.cost_eur = (self.cost_eur or 0.0) + other.cost_eur
+
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
         return asdict(self)
@@ -60,9 +72,8 @@ class Tally:
 
     month: str
     zone: str = ZONE
-    total: Sum = field(default_factory=Sum)
-    by_organisation: dict[str, Sum] = field(default_factory=dict)
-    by_recipe: dict[tuple[str, str], Sum] = field(default_factory=dict)
+    by_organisation: defaultdict[str, Sum] = field(default_factory=lambda: defaultdict(Sum))
+    by_recipe: defaultdict[tuple[str, str], Sum] = field(default_factory=lambda: defaultdict(Sum))
     """Project and recipe; adjustments are in none."""
     by_day: dict[date, int] = field(default_factory=dict)
     """Day of the site → net billing-seconds."""
@@ -81,18 +92,26 @@ class Tally:
 
     def count(self, row: Row, day: date) -> None:
         """One row."""
-        self.total.add(row)
-        self.by_organisation.setdefault(f"{row.site}/{row.organisation}".rstrip("/"), Sum()).add(row)
+        self.by_organisation[f"{row.site}/{row.organisation}".rstrip("/")].add(row)
         self.units.add(row.unit)
         self.cards.add(row.rate_card)
         if row.kind == "adjust":
             self.adjustments.append(row)
             return
         self.by_day[day] = self.by_day.get(day, 0) + row.net_s
-        self.by_recipe.setdefault((row.project, row.recipe or NO_RECIPE), Sum()).add(row)
-        heapq.heappush(self._largest, (row.net_s, -row.seq, row))
-        if len(self._largest) > LARGEST:
-            heapq.heappop(self._largest)
+        self.by_recipe[row.project, row.recipe or NO_RECIPE].add(row)
+        if len(self._largest) < LARGEST:
+            heapq.heappush(self._largest, (row.net_s, -row.seq, row))
+        elif row.net_s >= self._largest[0][0]:
+            heapq.heappushpop(self._largest, (row.net_s, -row.seq, row))
+
+    @property
+    def total(self) -> Sum:
+        """Of all organisations."""
+        found = Sum()
+        for one in self.by_organisation.values():
+            found.join(one)
+        return found
 
     @property
     def largest(self) -> list[Row]:

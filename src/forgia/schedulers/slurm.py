@@ -134,14 +134,16 @@ class SlurmScheduler:
         if not job_ids:
             return {}
         lines = queue()
-        queued = {row.job_id: self._owned(row, queue_view(row)) for row in self._known(lines, job_ids)}
+        owned = self._known(lines, job_ids).items()
+        queued = {row.job_id: replace(queue_view(row), run_id=run_id) for row, run_id in owned}
         views = {job_id: queued[job_id] for job_id in job_ids if job_id in queued}
         asked = [i for i in job_ids if is_job_id(i) and (i not in views or views[i].state is JobState.ENDED)]
         try:
             counted = accounting([f"--jobs={','.join(slurm_array.bases(asked))}"]) if asked else []
         except ClusterError as error:
             return {**unknown(job_ids, error.message), **views}
-        told = {row.job_id: self._owned(row, view) for row, view in ended(self._known(counted or [], asked), views)}
+        known = self._known(counted or [], asked)
+        told = {row.job_id: replace(view, run_id=known[row]) for row, view in ended(known, views)}
         absent = [i for i in asked if i not in views and i not in told]
         removed = {} if counted is None else self._removed(absent, [*lines, *counted])
         return {**unknown(job_ids), **removed, **views, **told}
@@ -186,13 +188,19 @@ class SlurmScheduler:
         details = slurm_details.combine(job_id, line, ours)
         return replace(details, view=replace(details.view, run_id=run_id))
 
-    def _known(self, rows: Iterable[Row], job_ids: Sequence[str]) -> list[Row]:
-        """The rows of these ids that are jobs of this home: an id whose job was lost may be another's by now."""
-        asked = set(job_ids)
-        return [row for row in rows if row.job_id in asked and self._run_of(row)]
+    def _known(self, rows: Iterable[Row], job_ids: Sequence[str]) -> dict[Row, str]:
+        """Row → run, of these ids' rows that are jobs of this home: the id of a lost job may be another's by now.
 
-    def _owned(self, row: QueueRow | AccountRow, view: JobView) -> JobView:
-        return replace(view, run_id=self._run_of(row))
+        A start that was over before it had nodes has neither name nor folder: it is of the job whose row is before it.
+        """
+        asked, owners = set(job_ids), dict[str, str]()
+        found: dict[Row, str] = {}
+        for row in (row for row in rows if row.job_id in asked):
+            if not slurm_details.is_nameless(row.name, row.folder):
+                owners[row.job_id] = self._run_of(row)
+            if owner := owners.get(row.job_id):
+                found[row] = owner
+        return found
 
     def _run_of(self, row: QueueRow | AccountRow | slurm_details.Queued | slurm_details.Counted) -> str:
         """The run whose name and folder a job has; empty where it is none of this home's."""
@@ -313,6 +321,8 @@ def queue_view(row: QueueRow) -> JobView:
     """A job as squeue shows it."""
     state = slurm_words.state_of(row.word)
     reason = slurm_words.reason_of(row.word, row.reason) if state is not JobState.RUNNING else ""
+    if state is JobState.ENDED:  # squeue keeps the code of what a cancelled job waited for
+        reason = slurm_words.ending_of(row.word) or reason
     return JobView(job_id=row.job_id, state=state, word=row.word, reason=reason)
 
 

@@ -59,6 +59,7 @@ def member_lines(array: Array) -> list[str]:
         f'cd {shlex.quote(str(runs))}/"$run" && mkdir -p "attempts/$first" || exit 1',
         'exec >>"attempts/$first/batch.log" 2>&1',
         'member="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
+        '[ "${SLURM_RESTART_COUNT:-0}" -eq 0 ] || echo "forgia: start $((SLURM_RESTART_COUNT + 1)) of job $member"',
     ]
 
 

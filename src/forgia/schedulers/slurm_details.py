@@ -54,11 +54,16 @@ class Counted:
     @property
     def is_nameless(self) -> bool:
         """It tells neither folder nor name: a step, or a start that was over before it had nodes."""
-        return self.is_step or (self.name == "allocation" and not self.folder)
+        return self.is_step or is_nameless(self.name, self.folder)
 
     def __str__(self) -> str:
         place = f" on {self.nodes}" if self.nodes not in ("", "None assigned") else ""
         return f"sacct: {self.job_id} {self.word}, exit code {self.exit_code}{place}"
+
+
+def is_nameless(name: str, folder: str) -> bool:
+    """What the accounting has of a start that was over before it had nodes. Source: a live 22.05.8."""
+    return name == "allocation" and not folder
 
 
 def read_queue(text: str) -> list[Queued]:

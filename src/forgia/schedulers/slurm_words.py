@@ -113,6 +113,7 @@ REASONS = {
     "SystemFailure": "a failure of SLURM, a file system or the network stopped it",
     "TimeLimit": "it reached its time limit",
     "WaitingForScheduling": "SLURM has not looked at it yet",
+    "job_requeued_in_held_state": "it was sent back to the queue, to be held there",
     "launch_failed_requeued_held": "it could not be launched, went back to the queue and is held",
 }
 """Reason code → a sentence; the families of limits are read by ``limit_sentence``."""
@@ -149,6 +150,7 @@ HELD = {
     "JobHeldAdmin": "ask the site why it holds job {job_id}",
     "JobHoldMaxRequeue": "scontrol release {job_id}",
     "JobLaunchFailure": "scontrol release {job_id}",
+    "job_requeued_in_held_state": "scontrol release {job_id}",
     "launch_failed_requeued_held": "scontrol release {job_id}",
 }
 """Reason codes of jobs that start only after somebody has done this."""
