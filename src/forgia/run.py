@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import errno
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from forgia.errors import NotFound, Refused
@@ -116,21 +114,13 @@ class Journal:
 
     def record(self, state: State, *, by: str, attempt: int, **fields: Any) -> None:
         """Append a state; it is on disk when this returns. Raises: OSError — it could not be written whole."""
-        self._append({"t": now(), "event": state.value, "by": by, "attempt": attempt, **fields}, sync=True)
+        line = {"t": now(), "event": state.value, "by": by, "attempt": attempt, **fields}
+        append_line(self.paths.journal, line, sync=True)
 
     def note(self, text: str, *, by: str, attempt: int, **fields: Any) -> None:
         """Append a fact that changes no state."""
         line = {"t": now(), "event": "note", "by": by, "attempt": attempt, "text": text, **fields}
-        self._append(line, sync=False)
-
-    def _append(self, line: dict[str, Any], *, sync: bool) -> None:
-        path = self.paths.journal
-        if is_torn(path):  # by a full disk or a crash; what stands there would swallow this line
-            with path.open("ab") as file:
-                file.write(b"\n")
-        append_line(path, line, sync=sync)
-        if is_torn(path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        append_line(self.paths.journal, line, sync=False)
 
     def read(self) -> list[dict[str, Any]]:
         """Every whole line, oldest first."""
@@ -139,15 +129,6 @@ class Journal:
     def status(self) -> RunStatus:
         """Fold the journal into where the run stands."""
         return fold(self.paths.root.name, self.read())
-
-
-def is_torn(path: Path) -> bool:
-    """The file's last line has no end: a full disk takes the first part of a line without complaint."""
-    try:
-        with path.open("rb") as file:
-            return file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
-    except FileNotFoundError:
-        return False
 
 
 TIME_FIELDS = {

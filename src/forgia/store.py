@@ -6,6 +6,7 @@ A folder tree that its owner has opened to a group says so by a marker file; wha
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import json
@@ -121,15 +122,30 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, value: Any, *, sync: bool) -> None:
-    """Append one JSON line in one write, so that lines of several writers never mix."""
-    line = json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+    """Append one JSON line in one write, so that lines of several writers never mix.
+
+    Raises: OSError — the disk took only a part of it; the next line begins behind that part.
+    """
+    line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    if is_torn(path):  # what stands there would swallow this line
+        line = b"\n" + line
     descriptor = create(path, os.O_APPEND)
     try:
-        os.write(descriptor, line.encode())
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if sync:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_torn(path: Path) -> bool:
+    """The file's last line has no end: a full disk takes the first part of a line without complaint."""
+    try:
+        with path.open("rb") as file:
+            return file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"
+    except FileNotFoundError:
+        return False
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
