@@ -38,7 +38,7 @@ def share(home: HomePaths, group: str) -> Opened:
     number = group_id(group)
     store.private_directory(home.root)
     refuse_if_foreign(home.root)
-    for folder in (*writable(home), home.runs, home.local_jobs):
+    for folder in (*writable(home), *owned(home), home.local_jobs):
         store.private_directory(folder)
     home.settled_runs.touch(mode=0o600)
     for folder, word in markers(home):
@@ -47,7 +47,8 @@ def share(home: HomePaths, group: str) -> Opened:
     entries = sum(1 for _ in follow_markers(home.root, number))
     os.chown(home.root, -1, number)
     home.root.chmod(0o2750)  # names directly below it are its owner's: nobody may put another folder in their place
-    home.runs.chmod(0o3770)  # sticky: everyone adds runs, nobody moves another's away
+    for folder in owned(home):
+        folder.chmod(0o3770)  # sticky: everyone adds runs and sweeps, nobody moves another's away
     home.settled_runs.chmod(0o660)
     return Opened(group=group, entries=entries, closed_above=tuple(closed_to(number, home.root)))
 
@@ -65,12 +66,17 @@ def unshare(home: HomePaths) -> Opened:
 
 def markers(home: HomePaths) -> list[tuple[Path, str]]:
     """Folder and word of each marker."""
-    return [(home.root, "write"), (home.runs, "read"), (home.local_jobs, "write")]
+    return [(home.root, "write"), *((folder, "read") for folder in owned(home)), (home.local_jobs, "write")]
 
 
 def writable(home: HomePaths) -> tuple[Path, ...]:
     """Folders that every member adds to."""
-    return (home.datasets, home.registry, home.quota)
+    return (home.datasets, home.registry, home.quota, home.environments)
+
+
+def owned(home: HomePaths) -> tuple[Path, ...]:
+    """Folders in which every member has entries of its own, and writes in no other."""
+    return (home.runs, home.sweeps)
 
 
 def group_id(group: str) -> int:

@@ -14,6 +14,7 @@ import pytest
 from forgia import sharing, store
 from forgia.errors import NotFound
 from forgia.paths import HomePaths
+from forgia.quota.ledger import open_ledger
 from forgia.run import Journal, State
 
 OWN_GROUP = grp.getgrgid(os.getgid()).gr_name
@@ -37,6 +38,9 @@ def test_a_shared_home_lets_the_group_read_runs_and_write_the_registry(home: Hom
     store.write_json(store.private_directory(home.registry / "acme") / "index.json", {})
     assert (mode(home.root), mode(home.runs)) == (0o2750, 0o3770)
     assert (mode(run.root), mode(run.attempt(1)), mode(run.journal)) == (0o2750, 0o2750, 0o640)
+    assert (mode(home.sweeps), mode(store.private_directory(home.sweep("mill-sweep-1").root))) == (0o3770, 0o2750)
+    open_ledger(home.ledger).close_connections()
+    assert mode(home.ledger) == 0o660
     assert (mode(home.registry / "acme"), mode(home.registry / "acme" / "index.json")) == (0o2770, 0o660)
 
 

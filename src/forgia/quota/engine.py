@@ -78,7 +78,7 @@ def open_database(place: str | Path, *, now: Callable[[], datetime]) -> Database
 
 def _sqlite(path: Path) -> Database:
     store.private_directory(path.parent)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    os.close(store.create(path, 0))
     url = sa.URL.create("sqlite", database=str(path))
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, json_serializer=None)
     sa.event.listen(engine, "connect", _prepare_sqlite)
