@@ -57,8 +57,9 @@ class Office:
 
     def wait(self, run_id: str) -> RunPaths:
         paths, limit = self.home.run(run_id), time.monotonic() + 120
-        while Journal(paths).status().state is not State.SUCCEEDED:
-            assert time.monotonic() < limit, Journal(paths).read()
+        while (found := Journal(paths).status()).state is not State.SUCCEEDED:
+            assert not found.state.is_final, found.reason
+            assert time.monotonic() < limit, found
             time.sleep(0.2)
         return paths
 

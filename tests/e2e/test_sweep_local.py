@@ -53,7 +53,7 @@ def test_ctrl_c_leaves_a_sweep_going_and_cancel_ends_it(mine: Command, home: Hom
         client.send_signal(signal.SIGINT)
         said = client.communicate(timeout=60)[1]
     assert client.returncode == 130
-    assert "goes on; come back with: forgia sweep show" in said
+    assert "goes on; the same command comes back to it" in said
     (sweep_id,) = mine("sweep", "list", "-q").stdout.split()
     assert {str(item.state) for item in statuses(home)} <= {"pending", "running"}
     assert mine("sweep", "cancel", sweep_id).stdout == f"{sweep_id}: 3 cancelled\n"
