@@ -228,7 +228,7 @@ class SlurmLab:
 
     def _all_nodes_ready(self) -> bool:
         states = self.run("sinfo", "--noheader", "--Node", "--format=%N %t").split("\n")
-        ready = {line.split()[0] for line in states if line and line.split()[1] in ("idle", "mix", "alloc")}
+        ready = {line.split()[0] for line in states if line and line.split()[1] in ("idle", "mix", "alloc", "comp")}
         return ready >= set(self.layout.node_names)
 
     # Processes
