@@ -23,6 +23,7 @@ from forgia import sweep as sweeps
 from forgia.fit import Cost
 from forgia.paths import HomePaths
 from forgia.plan import Plan
+from forgia.quota.reservation import UNCOUNTED
 from forgia.run import State, holder_of, now
 from forgia.schedulers.slurm import SlurmScheduler
 from forgia.sweep import Sweep
@@ -128,7 +129,8 @@ def main() -> int:
         calls = count_calls(Path(place))
         sweep = sweeping.start(home, plan, lambda _: scheduler)
         sent = time.monotonic()
-        for _ in sweeping.follow(home, sweep, lambda _: scheduler, sleep=time.sleep, clock=time.monotonic):
+        desk = sweeping.Desk(schedulers=lambda _: scheduler, budget=UNCOUNTED)
+        for _ in sweeping.follow(home, sweep, desk, sleep=time.sleep, clock=time.monotonic):
             pass
         ended = time.monotonic()
         told = time.monotonic()

@@ -21,6 +21,7 @@ from forgia.catalogue import Catalogue
 from forgia.fit import Cost
 from forgia.paths import HomePaths
 from forgia.plan import Plan
+from forgia.quota.reservation import UNCOUNTED
 from forgia.run import Journal, RunStatus, State, holder_of
 from forgia.schedulers.slurm import SlurmScheduler
 from forgia.sweep import Sweep
@@ -112,7 +113,8 @@ class Place:
         return sweeping.start(self.home, make_sweep(self.home, self.root, **fields), self.schedulers)
 
     def follow(self, sweep: Sweep) -> list[RunStatus]:
-        found = sweeping.follow(self.home, sweep, self.schedulers, sleep=time.sleep, clock=time.monotonic)
+        desk = sweeping.Desk(schedulers=self.schedulers, budget=UNCOUNTED)
+        found = sweeping.follow(self.home, sweep, desk, sleep=time.sleep, clock=time.monotonic)
         return list(found)[-1]
 
     def tell(self, name: str, *, to: bool = True) -> None:

@@ -205,9 +205,16 @@ def test_looking_for_a_ledger_makes_none(home: HomePaths) -> None:
     assert office.place_of(found) == home.ledger
     assert office.open_office(found) is None
     assert not home.quota.exists()
+
+
+def test_an_emptied_ledger_is_no_leave_to_spend_and_a_stopped_maker_can_begin_again(home: HomePaths) -> None:
+    found = given_settings(home)
     home.quota.mkdir(parents=True)
-    home.ledger.touch()  # what a maker leaves that was stopped before its first instruction
-    assert office.open_office(found) is None
+    home.ledger.touch()
+    with pytest.raises(UserError, match="is empty"):
+        office.open_office(found)
+    with office.found_office(found) as made:
+        assert made.actor.role == "staff"
 
 
 def test_a_ledger_that_the_settings_name_must_be_there(home: HomePaths, tmp_path: Path) -> None:
