@@ -107,7 +107,7 @@ class ArrayController:
         self.record(self.own, word="COMPLETED")
 
     def start(self, index: int) -> subprocess.Popen[bytes]:
-        """The script of a run, as if it were sent alone; below this controller, so that a signal to its group reaches it."""
+        """The script of a run, as if it were sent alone; a signal to this controller's group reaches it."""
         task = self.tasks[index]
         paths = self.home.run(task.run_id)
         own = {SEAL_VARIABLE: task.seal, JOB_VARIABLE: member_id(self.own.job_id, index)}
