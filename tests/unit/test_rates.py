@@ -17,7 +17,7 @@ from forgia.errors import NotFound, Refused, UserError
 from forgia.grant import Balance, Holder, Terms
 from forgia.paths import HomePaths, checked_name
 from forgia.profile import Billing
-from forgia.quota import office, overview, rates
+from forgia.quota import office, overview, rates, tres
 from forgia.quota.modes import MODES, months_later
 from forgia.quota.rates import RateCard, card_of, card_of_site, parse_amount
 from forgia.quota.records import GrantState
@@ -112,8 +112,8 @@ def test_a_card_read_without_checking_the_profile_is_that_of_the_checked_profile
 
 def test_what_a_profile_leaves_out_is_the_same_read_either_way() -> None:
     defaults = {name: field.default for name, field in Billing.model_fields.items() if not field.is_required()}
-    assert defaults == {name: getattr(rates.Formula(unit="h"), name) for name in defaults}
-    assert {"unit", *defaults} == set(rates.Formula.__dataclass_fields__)
+    assert defaults == {name: getattr(tres.Formula(unit="h"), name) for name in defaults}
+    assert {"unit", *defaults} == set(tres.Formula.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(

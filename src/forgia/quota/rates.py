@@ -77,27 +77,12 @@ class RateCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Formula:
-    """``forgia.profile.Billing`` with its defaults, for showing budgets without what checks profiles."""
-
-    unit: str
-    per_core: float = 0.0
-    per_gpu: float = 0.0
-    per_gb: float = 0.0
-    per_node: float = 0.0
-    core_step: int = 1
-    gb_step: float | None = None
-    combine: str = "max"
-    eur_per_unit: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bills:
     """What of a profile a card is made of."""
 
     profile: str
     site: str
-    formula: Formula | Billing | None
+    formula: tres.Formula | Billing | None
     cores: int = 0
     """Of a node; 0: not known."""
     gpus: int = 0
@@ -118,7 +103,7 @@ class Bills:
             eur=None if billing.eur_per_unit is None else tres.exact(billing.eur_per_unit),
         )
 
-    def _node(self, billing: Formula | Billing) -> Fraction | None:
+    def _node(self, billing: tres.Formula | Billing) -> Fraction | None:
         """Billing units of a whole node; its memory counts only where nothing else does, being rounded in profiles."""
         whole = tres.Tres(nodes=1, cores=self.cores, gpus=self.gpus)
         memory = tres.Tres(nodes=1, memory_mb=self.memory_mb)
@@ -184,11 +169,11 @@ def read_bills(path: Path) -> Bills:
         return _bills(profile.load(path))
 
 
-def _formula(billing: dict[str, Any]) -> Formula:
+def _formula(billing: dict[str, Any]) -> tres.Formula:
     """Raises: TypeError, ValueError — it is none."""
     kinds = {"unit": str, "combine": str, "core_step": int}
     given = {name: value for name, value in billing.items() if value is not None}
-    return Formula(**{name: kinds.get(name, float)(value) for name, value in given.items()})
+    return tres.Formula(**{name: kinds.get(name, float)(value) for name, value in given.items()})
 
 
 def parse_amount(text: str, *, name: str = "amount") -> Fraction:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from forgia.profile import Billing
-    from forgia.quota.rates import Formula
 
 NOT_KNOWN = 2**63
 """From here on a number is one of SLURM's ways to say that there is none, such as 18446744073709551614."""
@@ -24,6 +23,21 @@ THOUSANDS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
 CLOCK = re.compile(r"^(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?$")
 MB_PER_GB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formula:
+    """``forgia.profile.Billing`` with its defaults, for showing budgets without what checks profiles."""
+
+    unit: str
+    per_core: float = 0.0
+    per_gpu: float = 0.0
+    per_gb: float = 0.0
+    per_node: float = 0.0
+    core_step: int = 1
+    gb_step: float | None = None
+    combine: str = "max"
+    eur_per_unit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
