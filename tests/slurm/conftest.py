@@ -32,6 +32,7 @@ def slurm_client(slurm_lab: SlurmLab, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """This process's SLURM commands reach the lab; what a test leaves in the queue is cancelled."""
     for key, value in slurm_lab.exports().items():
         monkeypatch.setenv(key, value)
+    slurm_lab.resume_drained()
     yield slurm_lab
     slurm_lab.cancel_all()
 

@@ -121,6 +121,11 @@ class SlurmLab:
         self.run("scancel", "--quiet", "--full", "--user", self.layout.user)
         wait_for(lambda: not self.run("squeue", "--noheader"), 20, "the queue to be empty")
 
+    def resume_drained(self) -> None:
+        """Take back the nodes that SLURM drained by itself, as after a requeued job met its own old step."""
+        for node in set(self.run("sinfo", "--noheader", "--Node", "--states=drain", "--format=%N").split()):
+            self.run("scontrol", "update", f"nodename={node}", "state=resume")
+
     def run(self, *argv: str, stdin: str = "", timeout_s: float = 30) -> str:
         """A client command's output. Raises: RuntimeError — it failed."""
         done = subprocess.run(

@@ -83,7 +83,7 @@ def send(scheduler: SlurmScheduler, run_id: str = "mill-1", *, nodes: int = 1, *
     return paths
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = 120) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline
