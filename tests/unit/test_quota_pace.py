@@ -16,8 +16,8 @@ from forgia.quota.pace import (
     nice,
     pace_of,
     release_order,
+    standing,
     standing_of,
-    standings,
     throttle,
     waiting_order,
 )
@@ -76,18 +76,23 @@ def test_a_job_in_the_first_hour_counts_as_one_of_the_first_day():
 def test_who_has_no_valid_budget_is_neither_ahead_nor_behind():
     over = grant("acme", amount=1000, spent=10, elapsed=1.5)
     assert pace_of([over], NOW).value is None
-    assert standings([over], now=NOW) == ()
+
+
+def beside(grants):
+    """Each firm beside the account as a whole."""
+    account = pace_of(grants, NOW)
+    return [standing(found.terms.holder, grants, account, now=NOW) for found in grants]
 
 
 def test_only_who_is_ahead_of_the_account_yields():
-    found = standings([grant("slow", amount=1000, spent=100), grant("fast", amount=1000, spent=900, number=2)], now=NOW)
+    found = beside([grant("slow", amount=1000, spent=100), grant("fast", amount=1000, spent=900, number=2)])
     assert [(one.holder.path[1], one.nice > 0) for one in found] == [("slow", False), ("fast", True)]
     assert "fast is ahead (pace 1.80)" in found[1].sentence()
     assert "slow is behind (pace 0.20)" in found[0].sentence()
 
 
 def test_where_all_are_equally_ahead_nobody_yields_to_other_accounts():
-    found = standings([grant("one", amount=100, spent=90), grant("two", amount=100, spent=90, number=2)], now=NOW)
+    found = beside([grant("one", amount=100, spent=90), grant("two", amount=100, spent=90, number=2)])
     assert [one.nice for one in found] == [0, 0]
 
 

@@ -27,7 +27,7 @@ from forgia.paths import HomePaths
 from forgia.process import Completed
 from forgia.quota import accounting, naive, reconcile, slices, window
 from forgia.quota.accounting import FIELDS, Malformed, Queue, Row
-from forgia.quota.attribution import hold_key
+from forgia.quota.attribution import key_of_job
 from forgia.quota.ledger import Ledger, open_ledger
 from forgia.quota.settlement import Batch, Settlement, settle
 
@@ -274,7 +274,7 @@ def test_a_runaway_is_flagged_and_not_charged(ledger: Ledger) -> None:
     ],
 )
 def test_a_jobs_name_is_its_runs_with_the_attempt_that_was_submitted(name: str, key: str | None) -> None:
-    assert hold_key(name) == key
+    assert key_of_job(name) == key
 
 
 @cache

@@ -29,7 +29,7 @@ def what_if(app: App, *, wish: Wish, as_json: bool) -> None:
     office, plan = the_office(app), planned(app, wish)
     tariff = plan.tariff or tariff_of(plan.request["resources"], app.client.open_profile(wish.profile))
     holder = holder_of(app.settings, tariff.site)
-    request = planning.hold_request(tariff, holder)
+    request = planning.trial(tariff, holder)
     recipe = plan.request["recipe"]["name"]
     found = planning.what_if(office.ledger, request, recipe=recipe, by=office.at(holder))
     if as_json:

@@ -13,7 +13,7 @@ LATER_ATTEMPT = re.compile(r"^(?P<run>[^@]+)@(?P<attempt>[1-9]\d{0,5})$")
 """How jobs of a run's later submissions are called; the first bears the bare name of the run."""
 
 
-def hold_key(name: str) -> str | None:
+def key_of_job(name: str) -> str | None:
     """The key of the hold under which a job of this name was submitted; None: no job of forgia's is called so.
 
     A job that SLURM requeues keeps its name, and with it the hold of the attempt that was submitted.

@@ -118,15 +118,6 @@ def pace_of(grants: Iterable[GrantState], now: datetime) -> Pace:
     )
 
 
-def standings(grants: Sequence[GrantState], *, now: datetime) -> tuple[Standing, ...]:
-    """Every organisation that has a grant valid now, the one furthest behind first."""
-    live = [grant for grant in grants if is_live(grant, now)]
-    account = pace_of(live, now)
-    firms = {access.organisation(grant.holder) for grant in live}
-    found = [standing(firm, live, account, now=now) for firm in sorted(firms)]
-    return tuple(sorted(found, key=lambda one: (one.pace.value or 0, one.holder)))
-
-
 def standing(firm: Holder, grants: Sequence[GrantState], account: Pace, *, now: datetime) -> Standing:
     """One organisation beside the account as a whole."""
     pace = pace_of((grant for grant in grants if grant.holder.is_within(firm)), now)

@@ -10,9 +10,6 @@ from typing import Any
 
 from forgia.grant import Balance, Holder, Kind, Terms
 
-POTS = ("free", "held", "spent", "expired")
-"""The accounts of one grant; what they hold together is what came in, less what was given on."""
-
 OUTSIDE = "outside"
 """The account that grants come from: everything that the sites gave, as a negative number."""
 

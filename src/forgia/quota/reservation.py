@@ -152,21 +152,8 @@ class Reservations:
     ) -> HoldRequest:
         from forgia.quota.office import holder_of
 
-        if tariff["rate"] is None:
-            message = f"site {tariff['site']} has budgets, but the profile does not say how it bills"
-            raise UserError(message, hint="add billing to the profile: forgia profile probe writes what SLURM says")
-        return HoldRequest(
-            key=key,
-            run_id=run_id,
-            holder=holder_of(self.settings, tariff["site"]),
-            resource=tariff["resource"],
-            rate=tariff["rate"],
-            walltime_s=tariff["walltime_s"],
-            attempts=tariff["attempts"],
-            tasks=tasks,
-            gpus=tariff["gpus"] * tasks,
-            facts=facts,
-        )
+        holder = holder_of(self.settings, tariff["site"])
+        return hold_request(tariff, holder, key=key, run_id=run_id, tasks=tasks, facts=facts)
 
     def _counts(self, office: Office, site: str) -> bool:
         """The ledger has had a grant for the site: from then on nothing there goes uncounted."""
@@ -200,11 +187,41 @@ def settle_holds(office: Office, holds: Mapping[str, Hold]) -> Settlement:
     rows = [
         row
         for row in accounting.ask(accounts, since=since)
-        if isinstance(row, accounting.Row) and attribution.hold_key(row["JobName"]) in holds
+        if isinstance(row, accounting.Row) and attribution.key_of_job(row["JobName"]) in holds
     ]
     queue = accounting.queued(accounts)
     first = next(iter(holds.values()))
     return settle(office.ledger, Batch(rows=rows, queue=queue), by=office.at(first.holder), now=office.ledger.now())
+
+
+def hold_request(
+    tariff: Mapping[str, Any],
+    holder: Holder,
+    *,
+    key: str,
+    run_id: str,
+    tasks: int = 1,
+    facts: Mapping[str, Any] | None = None,
+) -> HoldRequest:
+    """The worst case of a job with this tariff (see ``forgia.fit.Tariff``).
+
+    Raises: UserError — the profile does not say how its site bills.
+    """
+    if tariff["rate"] is None:
+        message = f"site {tariff['site']} has budgets, but the profile does not say how it bills"
+        raise UserError(message, hint="add billing to the profile: forgia profile probe writes what SLURM says")
+    return HoldRequest(
+        key=key,
+        run_id=run_id,
+        holder=holder,
+        resource=tariff["resource"],
+        rate=tariff["rate"],
+        walltime_s=tariff["walltime_s"],
+        attempts=tariff["attempts"],
+        tasks=tasks,
+        gpus=tariff["gpus"] * tasks,
+        facts=facts or {},
+    )
 
 
 def hold_key(name: str, attempt: int) -> str:

@@ -174,7 +174,7 @@ class Payers:
 
     def order(self, item: Judged) -> Order:
         """One row as the ledger takes it."""
-        hold = self.hold(attribution.hold_key(item.usage.name))
+        hold = self.hold(attribution.key_of_job(item.usage.name))
         if hold and (why := attribution.why_not(item.usage, hold)):
             self.remarks.append(note(item, why))
             hold = None
@@ -224,7 +224,7 @@ def without_jobs(
     over = list(finished(judged, queue, still, now=result.at))
     for hold in over:
         ledger.release(hold.key, by=by, reason=NO_JOB)
-    seen = {attribution.hold_key(name) for name in queue.names | {item.usage.name for item in judged}}
+    seen = {attribution.key_of_job(name) for name in queue.names | {item.usage.name for item in judged}}
     idle = (hold.key for hold in still.values() if hold.key not in seen and hold.opened + PATIENCE < result.at)
     return replace(result, let_go=tuple(hold.key for hold in over), idle=tuple(idle))
 
@@ -234,7 +234,7 @@ def finished(
 ) -> Iterator[HoldMark]:
     """Of these holds, those whose every attempt has ended a while ago and is in no queue."""
     for (_, _, name), rows in jobs(judged):
-        hold = holds.get(attribution.hold_key(name) or "")
+        hold = holds.get(attribution.key_of_job(name) or "")
         ends = [item.usage.end for item in rows if item.usage.end]
         if not hold or not ends or attribution.why_not(rows[0].usage, hold):
             continue

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from forgia.errors import UserError
 from forgia.grant import Actor, Holder, HoldRequest
 from forgia.quota import daily
 from forgia.quota.access import organisation, reaches
@@ -17,6 +16,7 @@ from forgia.quota.daily import USED
 from forgia.quota.forecast import Forecast, forecast
 from forgia.quota.outlook import Outlook, local_date, outlooks, tranche
 from forgia.quota.records import Answer
+from forgia.quota.reservation import hold_request
 from forgia.quota.schema import HOLD, LINE, POSTING
 from forgia.quota.slices import ZONE
 
@@ -65,21 +65,9 @@ def fitting(free: int, *, worst: int, typical: int) -> int | None:
     return 0 if free < worst else (free - worst) // typical + 1
 
 
-def hold_request(tariff: Tariff, holder: Holder) -> HoldRequest:
-    """The worst case of a plan. Raises: UserError — the profile does not say how its site bills."""
-    if tariff.rate is None:
-        hint = "add billing to the profile, or choose another with --profile"
-        raise UserError(f"the profile of site {tariff.site} does not say how it bills", hint=hint)
-    return HoldRequest(
-        key=TRIAL,
-        run_id=TRIAL,
-        holder=holder,
-        resource=tariff.resource,
-        rate=tariff.rate,
-        walltime_s=tariff.walltime_s,
-        attempts=tariff.attempts,
-        gpus=tariff.gpus,
-    )
+def trial(tariff: Tariff, holder: Holder) -> HoldRequest:
+    """The worst case of a plan, that is never held. Raises: UserError — the profile does not say how its site bills."""
+    return hold_request(tariff.to_json(), holder, key=TRIAL, run_id=TRIAL)
 
 
 def what_if(ledger: Ledger, request: HoldRequest, *, recipe: str, by: Actor, zone: str = ZONE) -> WhatIf:
