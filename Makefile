@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait more than they work.
+TESTERS ?= 3
 STAMP := $(VENV)/.installed
 
 .PHONY: setup demo test check fmt docs bench
@@ -18,7 +20,7 @@ demo: setup ## the main job end to end, on generated data of three firms
 	$(BIN)/forgia demo
 
 test: setup ## every test; those that need a real SLURM fetch it on Debian, else they are skipped and listed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
 
 check: setup ## what a machine can see without running the program
 	$(BIN)/ruff check .
@@ -39,3 +41,4 @@ bench: setup ## figures for docs/log.md
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/ingest.py
 	$(BIN)/python bench/training_loop.py
+	$(BIN)/python bench/data_path.py

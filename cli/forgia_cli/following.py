@@ -73,8 +73,10 @@ def metric_lines_backwards(paths: RunPaths) -> Iterator[dict[str, Any]]:
 
 def collected(app: App, run_id: str) -> None:
     """Register the release and say what it is and what to do with it."""
-    name = read_json(app.home.run(run_id).request)["recipe"]["name"]
+    request = read_json(app.home.run(run_id).request)
     found = app.client.finish(run_id)
-    ref = f"{name}@{found.version}"
+    ref = f"{request['recipe']['name']}@{found.version}"
     app.out(f"{ref}  {found.digest}")
-    app.say(f"next: forgia model show {ref}  ·  forgia predict {ref} new.csv -o scored.parquet")
+    is_text = any(role.get("output") == "tokens" for role in request["data"].values())
+    use = f"forgia model pull {ref}" if is_text else f"forgia predict {ref} new.csv -o scored.parquet"
+    app.say(f"next: forgia model show {ref}  ·  {use}")

@@ -30,6 +30,10 @@ TREE: Mapping[str, Any] = {
             "cancel": ("sweep.cancel:cancel", "End what has not ended."),
         },
     ),
+    "bench": (
+        "What a recipe and a cluster do together, measured.",
+        {"scaling": ("bench.scaling:scaling", "Train some steps at several sizes; show how the speed grows.")},
+    ),
     "collect": ("collect:collect", "Put finished releases into the registry."),
     "predict": ("predict:predict", "Score new data with a registered model."),
     "demo": ("demo:demo", "The whole way, on generated data of three firms."),
@@ -49,6 +53,7 @@ TREE: Mapping[str, Any] = {
             "list": ("dataset.list:list_", "List the datasets."),
             "show": ("dataset.show:show", "Show a dataset: columns, units, quality."),
             "verify": ("dataset.verify:verify", "Digest every file again."),
+            "prepare": ("dataset.prepare:prepare", "Make the data of a recipe ready to be mapped into memory."),
         },
     ),
     "vocabulary": (

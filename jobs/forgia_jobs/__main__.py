@@ -2,7 +2,7 @@
 
 import sys
 
-from forgia_jobs.attempt import main
+from forgia_jobs.meeting.launch import main
 
 if len(sys.argv) != 2:
     sys.exit("usage: python -m forgia_jobs RUN_DIR")

@@ -13,50 +13,55 @@ import shutil
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from forgia import store
 from forgia.dataset.dataset import Dataset
-from forgia.errors import ClusterError, ForgiaError, Refused
+from forgia.errors import ClusterError, ForgiaError, IntegrityError, Refused
 from forgia.logs import NOTICED, reasons
 from forgia.paths import RunPaths
+from forgia.release import resource
 from forgia.run import Journal, State, now
 from forgia.schedulers.payload import ANOTHER_ATTEMPT, ATTEMPT_VARIABLE
-from forgia_jobs import (
-    card,
-    checkpoint,
-    data,
-    determinism,
-    endings,
-    evaluate,
-    going_on,
-    integrity,
-    outbox,
-    placement,
-    preflight,
-    rendezvous,
-    request,
-)
+from forgia_jobs import determinism, endings, going_on, integrity, request
+from forgia_jobs.checkpoints import checkpoint
+from forgia_jobs.checkpoints.checkpoint_making import Place
+from forgia_jobs.checkpoints.checkpoint_reader import Reader
 from forgia_jobs.context import Attempt
-from forgia_jobs.data import Data
 from forgia_jobs.going_on import DONE, FAILED
-from forgia_jobs.loop import Place, TrainingLoop, final_state
+from forgia_jobs.judging import evaluate
+from forgia_jobs.loop import TrainingLoop, final_state
+from forgia_jobs.meeting import lookout, placement, preflight, rendezvous
+from forgia_jobs.meeting.rendezvous import World
+from forgia_jobs.preparation import prepared
 from forgia_jobs.progress import Progress
-from forgia_jobs.rendezvous import World
+from forgia_jobs.samples import data, loading
+from forgia_jobs.samples.data import Data
+from forgia_jobs.spending import costs, energy
+from forgia_jobs.spending.meters import COUNTED_SAMPLES, Meter
 from forgia_jobs.stopping import StopRequest
 from forgia_jobs.strategies import make as make_strategy
 from forgia_jobs.task import TrainingTask, load_task, make_optimizer
+from forgia_jobs.telling import outbox
+from forgia_jobs.telling.card_facts import Facts
+
+if TYPE_CHECKING:
+    from forgia_jobs.telling.results import Trained
 
 TRANSPORTS = ("gloo", "nccl", "connection closed by peer")
 """Words in the errors of torch's collectives when a peer has gone."""
 
 
-def main(run_dir: str) -> int:
+def main(run_dir: str, *, launch: str = "") -> int:
     """Run one rank of one attempt and return its exit code.
+
+    ``launch`` is the word of who has started this process in the launcher's stead; it differs between two starts.
 
     0 after a release, or after a clean stop that someone asked for, and at once if the job may not make this attempt;
     75 after a clean stop before the time limit, when another attempt is wanted; 1 after a failure, which the journal
@@ -71,6 +76,7 @@ def main(run_dir: str) -> int:
     stop = StopRequest()
     try:
         placed = placement.discover()
+        placed = replace(placed, launch=launch or placed.launch)
         rank = placed.rank
         stop.listen()
         limits = endings.limits()
@@ -92,8 +98,9 @@ def main(run_dir: str) -> int:
             )
         )
         number = attempt.number
-        code = run(attempt)
-        rendezvous.leave(attempt.world)
+        with lookout.watching(paths, number, world_size=attempt.world.size):
+            code = run(attempt)
+            rendezvous.leave(attempt.world)
     except Exception as error:  # noqa: BLE001 — the last place that can still say why the run ended
         if isinstance(error, preflight.BadNodes):
             question = preflight.Asked(placement=placed, paths=paths, resources=asked.resources, attempt=number)
@@ -115,7 +122,11 @@ def begin(attempt: Attempt) -> Attempt:
     placement.check(attempt.placement, resources)
     is_wanted, looking = attempt.request.train.preflight, time.perf_counter()
     question = preflight.Asked(
-        placement=attempt.placement, paths=attempt.paths, resources=resources, attempt=attempt.number
+        placement=attempt.placement,
+        paths=attempt.paths,
+        resources=resources,
+        attempt=attempt.number,
+        silence_s=attempt.request.train.collective_timeout_s,
     )
     attempt.world = preflight.meet(question, is_wanted=is_wanted)
     attempt.number = attempt.world.from_leader(attempt.number)
@@ -141,6 +152,7 @@ def run(attempt: Attempt) -> int:
     """
     if finish_published(attempt):
         return DONE
+    counters = energy.read(attempt.world.device)
     together(attempt, lambda: going_on.explain_last(attempt))
     datasets = check_inputs(attempt)
     facts = determinism.set_up(
@@ -148,23 +160,24 @@ def run(attempt: Attempt) -> int:
         seed=attempt.request.train.seed,
         threads=attempt.request.resources.cpus_per_task,
     )
-    loaded = data.load(attempt.request.role, datasets)
+    loaded = loading.load(attempt.request.role, datasets, ready=ready_data(attempt))
     data.check_answers(loaded)
     evaluate.check_metrics(attempt.request.evaluate, loaded.spec.output)
     task = load_task(attempt.paths.recipe, attempt.request.recipe.task)
     progress = Progress(attempt.paths.metrics, is_writer=attempt.world.leads)
-    try:
-        loop = prepare(attempt, task, loaded, progress)
+    with contextlib.closing(progress), contextlib.closing(prepare(attempt, task, loaded, progress)) as loop:
         resume(attempt, loop)
         has_finished = loop.run(attempt.stop)
+        taken = costs.taken(attempt, loop.meter, counters)
+        progress.write("speed", progress=loop.share_done, **taken)
+        weights = loop.strategy.weights() if has_finished else {}
         loop.strategy.teardown()
         if not has_finished:
             return going_on.say_stopped(attempt, loop)
         if attempt.world.leads:
-            release(attempt, loop, loaded=loaded, datasets=datasets, facts=facts)
+            trained = finished(attempt, loop, weights, data=loaded, facts=facts)
+            release(attempt, loop, trained, datasets=datasets, taken=taken)
         return DONE
-    finally:
-        progress.close()
 
 
 def finish_published(attempt: Attempt) -> bool:
@@ -187,7 +200,26 @@ def check_inputs(attempt: Attempt) -> list[Dataset]:
             integrity.verify(attempt.paths, attempt.request, datasets)
 
     together(attempt, check)
+    attempt.request = integrity.placed(attempt.paths, attempt.request)
     return datasets
+
+
+def ready_data(attempt: Attempt) -> Path | None:
+    """Prepared data that every rank may use: it is there, and whole on every node; None: there is none."""
+    folder = prepared.folder_of(attempt.paths.home, attempt.request.role)
+    if not attempt.world.from_leader(folder.is_dir()):
+        return None
+    damage = ""
+    if attempt.placement.local_rank == 0:
+        try:
+            prepared.verify(folder)
+        except IntegrityError as error:
+            damage = error.message
+    is_damaged = attempt.world.any(bool(damage))
+    if damage or (attempt.world.leads and not is_damaged):
+        words = f"left prepared data alone and read the datasets: {damage}" if damage else "mapped prepared data"
+        attempt.journal.note(f"{words} ({folder})", by="job", attempt=attempt.number)
+    return None if is_damaged else folder
 
 
 def together(attempt: Attempt, step: Callable[[], None]) -> None:
@@ -208,23 +240,33 @@ def together(attempt: Attempt, step: Callable[[], None]) -> None:
 def prepare(attempt: Attempt, task: TrainingTask, loaded: Data, progress: Progress) -> TrainingLoop:
     """Network, optimizer, strategy and tensors on their devices."""
     asked, device = attempt.request.train, attempt.world.device
-    training = loaded.tensors("train", device=device)
-    is_balanced = asked.class_weights == "balanced" and loaded.spec.output == "probability"
-    weights = data.balanced_weights(training["target"]) if is_balanced else torch.ones_like(training["target"])
-    strategy = make_strategy(asked.strategy, attempt.world)
-    strategy.setup(precision=asked.precision, gradient_clip=asked.gradient_clip)
-    model = task.model(loaded.spec, attempt.request.params).to(device)
-    strategy.wrap(model, make_optimizer(task, model, asked))
+    training = loaded.samples("train", device=device)
+    if asked.class_weights == "balanced" and loaded.spec.output in ("probability", "classes"):
+        training.weigh(data.balanced_weights(training.target))
+    strategy = make_strategy("private" if asked.privacy else asked.strategy, attempt.world)
+    strategy.setup(asked)
+    model = task.model(loaded.spec, attempt.request.given).to(device)
+    meter = Meter(world=attempt.world)
+    if attempt.world.leads:
+        meter.count_flops(task, model, training.batch(torch.arange(min(len(training), COUNTED_SAMPLES))))
+    strategy.wrap(model, lambda network: make_optimizer(task, network, asked))
     # Weights are drawn alike on every rank; what is drawn while training (dropout) must differ from rank to rank.
     determinism.seed_all(asked.seed + attempt.world.rank)
     return TrainingLoop(
         task,
         strategy,
         train=asked,
-        training={**training, "weight": weights},
-        validation=loaded.tensors("validation", device=device),
+        training=training,
+        validation=loaded.samples("validation", device=device),
         progress=progress,
-        place=Place(folder=attempt.paths.checkpoints, identity=attempt.request.identity),
+        meter=meter,
+        place=Place(
+            folder=attempt.paths.checkpoints,
+            identity=attempt.request.identity,
+            strategy=asked.strategy,
+            keep=asked.keep_checkpoints,
+            tell_failure=lambda error: tell(attempt, error),
+        ),
     )
 
 
@@ -243,22 +285,36 @@ def resume(attempt: Attempt, loop: TrainingLoop) -> None:
         loop.progress.rewind(0)
         return
     lost = max(going_on.last_step(attempt.paths) - step, 0) if attempt.world.leads else 0
-    loop.resume(checkpoint.load(attempt.paths.checkpoints / f"step-{step:09d}"))
+    loop.resume(Reader(attempt.paths.checkpoints / checkpoint.name_of(step)))
     if attempt.world.leads:
         about = {"step": step, "resumed": True, "lost_steps": lost}
         attempt.journal.note(f"resumed at step {step}", by="job", attempt=attempt.number, **about)
 
 
+def finished(
+    attempt: Attempt, loop: TrainingLoop, weights: Mapping[str, Tensor], *, data: Data, facts: dict[str, Any]
+) -> Trained:
+    """The recipe's network as it was written, with the weights that the strategy has gathered; on the leader."""
+    from forgia_jobs.telling import results  # matplotlib and scikit-learn are only for the end, and only on one rank
+
+    model = loop.task.model(data.spec, attempt.request.given)
+    model.load_state_dict(weights)
+    return results.Trained(
+        task=loop.task,
+        model=model.to(attempt.world.device),
+        data=data,
+        training=final_state(loop, model),
+        determinism=facts,
+    )
+
+
 def release(
-    attempt: Attempt, loop: TrainingLoop, *, loaded: Data, datasets: list[Dataset], facts: dict[str, Any]
+    attempt: Attempt, loop: TrainingLoop, trained: Trained, *, datasets: list[Dataset], taken: Mapping[str, Any]
 ) -> None:
     """Judge, export and publish, on the leader. Raises: Refused — the gate; ForgiaError — a file that does not hold."""
-    from forgia_jobs import results  # matplotlib and scikit-learn are only for the end, and only on one rank
+    from forgia_jobs.telling import results
 
-    asked = attempt.request
-    trained = results.Trained(
-        task=loop.task, model=loop.strategy.model, data=loaded, training=final_state(loop), determinism=facts
-    )
+    asked, loaded = attempt.request, trained.data
     evaluation, model, other = results.judge(trained, asked)
     loop.progress.write("evaluation", progress=1.0, tensors_digest=trained.digest, **evaluation.to_json())
     if evaluation.gate_failure:
@@ -267,13 +323,20 @@ def release(
     shutil.rmtree(folder, ignore_errors=True)
     difference = results.write_model(folder, trained, asked, evaluation)
     pictures = results.write_plots(
-        folder / "plots", attempt.paths.metrics, evaluation, data=loaded, model=model, other=other
+        folder / "plots",
+        attempt.paths.metrics,
+        evaluation,
+        data=loaded,
+        model=model,
+        other=other,
+        examples=asked.evaluate.examples,
     )
     wall = time.perf_counter() - attempt.started
-    used = results.cost(asked.resources, wall_seconds=wall, train_seconds=trained.training["train_seconds"])
+    seconds = trained.training["train_seconds"]
+    used = {**costs.reserved(asked.resources, wall_seconds=wall, train_seconds=seconds), **taken}
     loop.progress.write("cost", progress=1.0, **used)
     finished = now()
-    about = card.Facts(
+    about = Facts(
         run_id=attempt.paths.root.name,
         created=finished,
         request=asked,
@@ -282,7 +345,7 @@ def release(
         evaluation=evaluation,
         training=trained.training,
         cost=used,
-        determinism=facts,
+        determinism=trained.determinism,
         tensor_digest=trained.digest,
         onnx_difference=difference,
         plots=pictures,
@@ -291,7 +354,7 @@ def release(
     publish(attempt, about, folder=folder, datasets=datasets)
 
 
-def publish(attempt: Attempt, about: card.Facts, *, folder: Path, datasets: list[Dataset]) -> None:
+def publish(attempt: Attempt, about: Facts, *, folder: Path, datasets: list[Dataset]) -> None:
     """Write the outbox, then say that the run has succeeded."""
     draft = outbox.draft(
         attempt.paths,
@@ -326,6 +389,9 @@ def provenance(attempt: Attempt, *, finished: str) -> dict[str, Any]:
             "torch": torch.__version__,
             "environment": dict(asked.environment),
         },
+        "resolvedDependencies": [
+            resource(f"weights/{name}", known, of="weights") for name, known in asked.weights.items()
+        ],
         "startedOn": attempt.started_at,
         "finishedOn": finished,
     }
@@ -341,6 +407,12 @@ def say_failed(paths: RunPaths, journal: Journal, *, number: int, rank: int, err
     sentence = first["reason"] if first["rank"] == 0 else f"rank-{first['rank']}: {first['reason']}"
     who = {key: first[key] for key in ("rank", "host", "kind")}
     journal.record(State.FAILED, by="job", attempt=number, reason=sentence, **who)
+
+
+def tell(attempt: Attempt, error: Exception) -> None:
+    """Leave the reason on disk, if it takes that."""
+    with contextlib.suppress(OSError):
+        leave_reason(attempt.paths, number=attempt.number, rank=attempt.world.rank, error=error)
 
 
 def leave_reason(paths: RunPaths, *, number: int, rank: int, error: Exception) -> None:

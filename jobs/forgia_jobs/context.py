@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from forgia.paths import RunPaths
 from forgia.run import Journal
 from forgia_jobs import endings
-from forgia_jobs.placement import Placement
-from forgia_jobs.rendezvous import World
+from forgia_jobs.meeting.placement import Placement
+from forgia_jobs.meeting.rendezvous import World
 from forgia_jobs.request import Request
 from forgia_jobs.stopping import StopRequest
 

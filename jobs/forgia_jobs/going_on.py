@@ -10,7 +10,8 @@ from forgia.logs import NOTICED, reasons
 from forgia.paths import RunPaths
 from forgia.run import Journal, State, now
 from forgia.schedulers.payload import ANOTHER_ATTEMPT, STOPPED
-from forgia_jobs import checkpoint, endings
+from forgia_jobs import endings
+from forgia_jobs.checkpoints import checkpoint
 from forgia_jobs.context import Attempt
 from forgia_jobs.loop import TrainingLoop
 
@@ -61,7 +62,7 @@ def say_stopped(attempt: Attempt, loop: TrainingLoop) -> int:
     total_s, last = attempt.request.resources.walltime_total_s, attempt.limits.last
     where = f"stopped by {stop.signal_name or 'a signal on another rank'} at step {step} of {loop.total_steps}"
     about = {"step": step, "signal": stop.signal_name, "near_end": near_end, "spent_s": round(spent_s, 1)}
-    about["checkpoint_s"] = round(loop.slowest_save_s, 3)
+    about["checkpoint_s"] = round(loop.writer.slowest_s, 3)
     retry = f"forgia job retry {attempt.paths.root.name} goes on"
     state, code, then = State.CHECKPOINTED, ANOTHER_ATTEMPT if is_limit else DONE, "the next attempt goes on"
     if is_limit and total_s and attempt.spent_before_s + spent_s >= total_s:

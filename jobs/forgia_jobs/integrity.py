@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from forgia import digest, store
+from forgia import digest, store, weights
 from forgia.dataset.dataset import Dataset
 from forgia.errors import IntegrityError
 from forgia.paths import RunPaths
-from forgia_jobs.request import Request
+from forgia_jobs.request import Request, Role
 
 
 def open_datasets(paths: RunPaths, request: Request) -> list[Dataset]:
@@ -16,9 +18,13 @@ def open_datasets(paths: RunPaths, request: Request) -> list[Dataset]:
 
     Raises: IntegrityError — a place is not known, or another manifest lies there.
     """
-    places = store.read_json(paths.inputs)
+    return datasets_at(store.read_json(paths.inputs), request.role)
+
+
+def datasets_at(places: Mapping[str, str], role: Role) -> list[Dataset]:
+    """The datasets of a role. Args: places — digest → folder. Raises: as ``open_datasets``."""
     found = []
-    for facts in request.role.datasets:
+    for facts in role.datasets:
         name = f"dataset {facts.name}@{facts.version}"
         if facts.digest not in places:
             raise IntegrityError(name, expected=facts.digest, found="no place in inputs.json")
@@ -30,9 +36,21 @@ def open_datasets(paths: RunPaths, request: Request) -> list[Dataset]:
 
 
 def verify(paths: RunPaths, request: Request, datasets: list[Dataset]) -> None:
-    """Digest the recipe and every data file again. Raises: IntegrityError — naming the first that differs."""
+    """Digest recipe, data and weights again. Raises: IntegrityError — naming the first that differs."""
     tree = digest.of_tree(paths.recipe)
     if tree != request.recipe.digest:
         raise IntegrityError(f"recipe {paths.recipe}", expected=request.recipe.digest, found=tree)
     for dataset in datasets:
         dataset.verify()
+    places = store.read_json(paths.inputs)
+    for name, expected in request.weights.items():
+        if expected not in places:
+            raise IntegrityError(f"weights {name}", expected=expected, found="no place in inputs.json")
+        weights.verify(Path(places[expected]), expected)
+
+
+def placed(paths: RunPaths, request: Request) -> Request:
+    """The request with the places of its weights, which have been verified."""
+    places = store.read_json(paths.inputs)
+    found = {name: str(places[known]) for name, known in request.weights.items()}
+    return replace(request, role=replace(request.role, weights=found))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,20 @@ import torch
 from torch import Tensor
 
 from forgia.errors import UserError
-from forgia_jobs import batches, checkpoint, scores
-from forgia_jobs.checkpoint import Checkpoint
+from forgia_jobs import predicting
+from forgia_jobs.checkpoints import generators
+from forgia_jobs.checkpoints.checkpoint_making import Moment, Place
+from forgia_jobs.checkpoints.checkpoint_reader import Reader
+from forgia_jobs.checkpoints.checkpoint_writer import Writer
+from forgia_jobs.judging import scores
 from forgia_jobs.progress import Progress
-from forgia_jobs.request import Train
+from forgia_jobs.request import Privacy, Train
+from forgia_jobs.samples import Samples, batches
+from forgia_jobs.samples.batches import Order
+from forgia_jobs.samples.feed import Feed
+from forgia_jobs.spending.meters import Meter
 from forgia_jobs.stopping import StopRequest
-from forgia_jobs.strategies import Strategy
+from forgia_jobs.strategies import Share, Strategy
 from forgia_jobs.task import TrainingTask, learning_rate_factor
 
 REPORT_EVERY = {"cpu": 1, "cuda": 16}
@@ -29,8 +37,6 @@ CHECKPOINTS_NEEDED = 3
 """A last checkpoint may take so many times as long as the slowest so far: at the time limit a disk is often busy."""
 EXIT_S = 10.0
 """From the last checkpoint to the end of the process."""
-PREDICTION_ROWS = 8192
-"""Rows predicted at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,14 +59,6 @@ class Cursor:
     """Bytes of metrics.jsonl that belong to the steps done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where checkpoints go, and of which request they are."""
-
-    folder: Path
-    identity: str
-
-
 class TrainingLoop:
     """One network, one training part, one validation part."""
 
@@ -70,18 +68,24 @@ class TrainingLoop:
         strategy: Strategy,
         *,
         train: Train,
-        training: Mapping[str, Tensor],
-        validation: Mapping[str, Tensor],
+        training: Samples,
+        validation: Samples,
         progress: Progress,
         place: Place,
+        meter: Meter | None = None,
     ) -> None:
         self.task, self.strategy, self.train = task, strategy, train
         self.world = strategy.world
         self.training, self.validation = training, validation
-        self.progress, self.place = progress, place
+        self.progress = progress
+        self.writer = Writer(place, self.world, optimizer=strategy.optimizer, before_publishing=progress.keep)
+        self.meter = meter or Meter(world=self.world)
         self.cursor = Cursor()
-        self.best: dict[str, Tensor] | None = None
-        self.rows = len(training["target"])
+        self.best: Any = None
+        """The strategy's snapshot of the best weights so far."""
+        self.rows = len(training)
+        self.order = self._make_order()
+        self.feed = Feed(self._read, is_ahead=training.is_costly)
         self.steps_per_epoch = batches.steps_per_epoch(self.rows, train.batch_size)
         planned = train.epochs * self.steps_per_epoch
         self.total_steps = min(planned, train.max_steps) if train.max_steps else planned
@@ -90,103 +94,123 @@ class TrainingLoop:
         self._base_rates = [group["lr"] for group in strategy.optimizer.param_groups]
         self._has_schedule = hasattr(task, "schedule")
         self._started = 0.0
-        self.slowest_save_s = checkpoint.slowest_s(place.folder)
         self._slowest_round_s = 0.0
 
     def run(self, stop: StopRequest) -> bool:
         """Train to the end, or to a clean stop; False after a stop, when a checkpoint has been written."""
         self._started = time.perf_counter() - self.cursor.seconds
         self.strategy.model.train()
-        order, order_epoch = torch.empty(0, dtype=torch.int64), -1
         while not self.cursor.is_done:
             round_started = time.perf_counter()
-            if order_epoch != self.cursor.epoch:
-                order_epoch = self.cursor.epoch
-                order = batches.epoch_order(self.rows, seed=self.train.seed, epoch=order_epoch)
-            self._take_step(order)
+            self._take_step()
             if self._epoch_is_over():
                 self._close_epoch()
             if self.cursor.is_done:
                 self.save()  # what comes after the training may be interrupted, too
                 break
             self._look_ahead(stop, time.perf_counter() - round_started)
-            if self.world.any(stop.is_set):
+            is_stopped, has_failed = self.world.any_of(stop.is_set, self.writer.has_failed)
+            if is_stopped:
                 self.save()
+            if is_stopped or has_failed:
+                self.writer.finish()
                 return False
             if self.cursor.step % self.train.checkpoint_every == 0:
                 self.save()
-        self.strategy.model.load_state_dict(self.best or self.strategy.model.state_dict())
+        self.writer.finish()
+        if self.best is not None:
+            self.strategy.restore(self.best)
         return True
 
-    def predict(self, features: Mapping[str, Tensor]) -> npt.NDArray[np.float32]:
-        """Predictions of all rows, each rank working on its share.
-
-        Shapes: (rows,).
-        """
-        mine = batches.slice_of_rank(len(features["numeric"]), rank=self.world.rank, world_size=self.world.size)
-        inputs = {name: features[name][mine] for name in ("numeric", "categorical")}
-        return self.strategy.gather_metrics(predict(self.task, self.strategy.model, inputs)).numpy()
+    def predict(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """Predictions of all of a part's samples, each rank working on its share."""
+        part = predicting.predict(self.task, self.strategy.model, samples, world=self.world)
+        return self.strategy.gather_metrics(part).numpy()
 
     def save(self) -> None:
-        """Write a checkpoint of this very moment; on every rank at once."""
+        """Begin a checkpoint of this very moment, on every rank at once; ``writer.finish`` waits until it counts."""
+        self.writer.finish()
         began = time.perf_counter()
         self._report()
         self.cursor.metrics_position = self.progress.position()
         self.cursor.seconds = time.perf_counter() - self._started
-        state = self.strategy.state()
-        own = checkpoint.generator_state(self.world.device)
-        generators = {name: self.world.gather(rows) for name, rows in own.items()}
-        if self.world.leads:
-            found = Checkpoint(
+        self.writer.begin(
+            Moment(
                 step=self.cursor.step,
                 cursor=asdict(self.cursor),
-                model=state["model"],
-                optimizer=state["optimizer"],
-                best=self.best,
-                generators=generators,
+                state=self.strategy.state(),
+                best=() if self.best is None else tuple(self.strategy.pieces_of(self.best)),
+                best_epoch=self.cursor.best_epoch,
+                began=began,
             )
-            checkpoint.save(self.place.folder, found, identity=self.place.identity)
-        self.world.barrier()
-        self._measure_save(time.perf_counter() - began)
+        )
 
-    def _measure_save(self, seconds: float) -> None:
-        """Keep the time of the slowest checkpoint for this attempt and those to come."""
-        if seconds > self.slowest_save_s:
-            self.slowest_save_s = seconds
-            if self.world.leads:
-                checkpoint.remember_slowest(self.place.folder, seconds)
+    def close(self) -> None:
+        """Let go of feed and writer, whatever they have begun."""
+        self.feed.close()
+        self.meter.close()
+        self.writer.close()
 
     def _look_ahead(self, stop: StopRequest, round_s: float) -> None:
-        """Say how much time is to be left for one more step and a checkpoint, as measured so far."""
-        self._slowest_round_s = max(self._slowest_round_s, round_s)
-        stop.needed_s = self._slowest_round_s + CHECKPOINTS_NEEDED * self.slowest_save_s + EXIT_S
+        """Say how much time is to be left for one more step and a checkpoint, as measured so far.
 
-    def resume(self, found: Checkpoint) -> None:
-        """Go back to the moment of a checkpoint, and forget the metrics of steps that will be done again."""
-        self.strategy.load_state({"model": found.model, "optimizer": found.optimizer})
-        device = self.world.device
-        self.best = None if found.best is None else {name: tensor.to(device) for name, tensor in found.best.items()}
-        self.cursor = Cursor(**found.cursor)
+        One that is in the making has to be done before the last.
+        """
+        self._slowest_round_s = max(self._slowest_round_s, round_s)
+        checkpoints = CHECKPOINTS_NEEDED + self.writer.is_busy
+        stop.needed_s = self._slowest_round_s + checkpoints * self.writer.slowest_s + EXIT_S
+
+    def resume(self, found: Reader) -> None:
+        """Go back to the moment of a checkpoint, and forget the metrics of steps that will be done again.
+
+        Where it was written by another number of ranks, the generators get new seeds.
+        """
+        self.strategy.load_state(found)
+        self.cursor = Cursor(**found.manifest.cursor)
+        self.best = self.strategy.snapshot_from(found) if self.cursor.best_epoch else None
         self.progress.rewind(self.cursor.metrics_position)
-        checkpoint.restore_generators(found.generators, rank=self.world.rank, device=device)
+        rank, device = self.world.rank, self.world.device
+        own = found.generators(rank) if found.manifest.world_size == self.world.size else {}
+        if not generators.restore(own, device=device):
+            generators.seed_again(seed=self.train.seed, step=self.cursor.step, rank=rank)
+
+    def _make_order(self) -> Order:
+        if self.train.privacy is None:
+            return batches.Shuffled(self.rows, batch_size=self.train.batch_size, seed=self.train.seed)
+        seed = self.world.from_leader(secrets.randbits(62))
+        return batches.Drawn(self.rows, batch_size=self.train.batch_size, seed=seed)
+
+    @property
+    def share_done(self) -> float:
+        """Of the steps planned, between 0 and 1."""
+        return round(self.cursor.step / self.total_steps, 4)
 
     def _epoch_is_over(self) -> bool:
         return self.cursor.step_in_epoch >= self.steps_per_epoch or self.cursor.step >= self.total_steps
 
-    def _take_step(self, order: Tensor) -> None:
-        start = self.cursor.step_in_epoch * self.train.batch_size
-        batch_rows = order[start : start + self.train.batch_size]
-        mine = batches.slice_of_rank(len(batch_rows), rank=self.world.rank, world_size=self.world.size)
-        own_rows = batch_rows[mine]
-        chosen = (own_rows if len(own_rows) else batch_rows[:1]).to(self.world.device)
-        batch = {name: column.index_select(0, chosen) for name, column in self.training.items()}
+    def _take_step(self) -> None:
+        number = self.cursor.epoch * self.steps_per_epoch + self.cursor.step_in_epoch
         if self._has_schedule:
             self._set_learning_rate()
-        self._pending.append(self.strategy.step(self.task, batch, rows=len(own_rows), global_rows=len(batch_rows)))
+        with self.meter.step():
+            with self.meter.waiting():
+                shares, global_rows = self.feed.take(number, last=self.total_steps - 1)
+            self._pending.append(self.strategy.step(self.task, shares, global_rows=global_rows))
+        self.meter.samples += global_rows
         self.cursor.step += 1
         self.cursor.step_in_epoch += 1
         if len(self._pending) >= self._report_every:
             self._report()
+
+    def _read(self, number: int) -> tuple[list[Share], int]:
+        """This rank's micro-batches of a step, counted from 0 over all epochs, and the rows of all ranks."""
+        rows = self.order.rows(*divmod(number, self.steps_per_epoch))
+        mine = batches.slice_of_rank(len(rows), rank=self.world.rank, world_size=self.world.size)
+        return [self._share(part) for part in torch.tensor_split(rows[mine], self.train.accumulate)], len(rows)
+
+    def _share(self, rows: Tensor) -> Share:
+        """A rank without rows shows one that does not count: it takes part in what all do together."""
+        return Share(self.training.batch(rows if len(rows) else torch.zeros(1, dtype=torch.int64)), len(rows))
 
     def _set_learning_rate(self) -> None:
         factor = learning_rate_factor(self.task, self.cursor.step, self.total_steps)
@@ -214,12 +238,12 @@ class TrainingLoop:
         """Look at the validation part, keep the best weights, decide whether to go on."""
         self._report()
         cursor = self.cursor
-        figures = self.task.metrics(self.predict(self.validation), self.validation["target"].cpu().numpy())
+        figures = self.task.metrics(self.predict(self.validation), self.validation.target.cpu().numpy())
         watched, figure = next(iter(figures.items()))
         cursor.epoch += 1
         if cursor.best_figure is None or scores.is_better(watched, figure, cursor.best_figure):
             cursor.best_figure, cursor.best_epoch, cursor.epochs_without_gain = figure, cursor.epoch, 0
-            self.best = {name: tensor.detach().clone() for name, tensor in self.strategy.model.state_dict().items()}
+            self.best = self.strategy.snapshot()
         else:
             cursor.epochs_without_gain += 1
         loss = cursor.epoch_loss / max(cursor.step_in_epoch, 1)
@@ -236,7 +260,7 @@ class TrainingLoop:
             validation={name: float(value) for name, value in figures.items()},
             best_epoch=cursor.best_epoch,
             seconds=round(cursor.seconds, 3),
-            progress=round(cursor.step / self.total_steps, 4),
+            progress=self.share_done,
         )
         if self.world.leads:
             self._tell(loss, figures)
@@ -251,31 +275,24 @@ class TrainingLoop:
         )
 
 
-def predict(task: TrainingTask, model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Predictions of these rows on this rank, without gradients and with dropout off.
-
-    Shapes: (rows,), on the CPU.
-    """
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        parts = [
-            task.predict(model, {name: column[start : start + PREDICTION_ROWS] for name, column in inputs.items()})
-            .float()
-            .cpu()
-            for start in range(0, len(inputs["numeric"]), PREDICTION_ROWS)
-        ]
-    model.train(was_training)
-    return torch.cat(parts) if parts else torch.zeros(0)
-
-
-def final_state(loop: TrainingLoop) -> dict[str, Any]:
+def final_state(loop: TrainingLoop, model: torch.nn.Module) -> dict[str, Any]:
     """What is said of a finished training: where the best weights came from, and how long it took."""
-    cursor = loop.cursor
+    cursor, asked = loop.cursor, loop.train.privacy
     return {
         "steps": cursor.step,
         "epochs": cursor.epoch,
         "best_epoch": cursor.best_epoch,
         "train_seconds": round(cursor.seconds, 3),
-        "parameters": sum(parameter.numel() for parameter in loop.strategy.model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "learnt": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        **({"privacy": spent_privacy(loop, asked)} if asked else {}),
     }
+
+
+def spent_privacy(loop: TrainingLoop, asked: Privacy) -> dict[str, float]:
+    """What the weights may tell of one training sample, at most, and by which settings."""
+    from forgia_jobs.strategies.private import epsilon  # Opacus is only there where it is asked for
+
+    rate = min(loop.train.batch_size / loop.rows, 1.0)
+    spent = epsilon(asked, sample_rate=rate, steps=loop.cursor.step)
+    return {"epsilon": spent, "delta": asked.delta, "noise": asked.noise, "clip": asked.clip, "sample_rate": rate}

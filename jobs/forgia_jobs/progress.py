@@ -26,11 +26,13 @@ class Progress:
             os.write(self._descriptor, line.encode() + b"\n")
 
     def position(self) -> int:
-        """Bytes on disk for good; 0 where nothing is written."""
-        if self._descriptor is None:
-            return 0
-        os.fsync(self._descriptor)
-        return os.fstat(self._descriptor).st_size
+        """Bytes so far; 0 where nothing is written."""
+        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
+
+    def keep(self) -> None:
+        """See to it that a power cut does not take what is written."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
 
     def rewind(self, position: int) -> None:
         """Forget what came after this many bytes: the steps that are about to be done again."""

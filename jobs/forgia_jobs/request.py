@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from forgia import digest, store
 from forgia.errors import UserError
-from forgia.features import Derivation
+from forgia.features import Derivation, Output
 
 T = TypeVar("T")
 
@@ -51,12 +51,22 @@ class Columns:
     episodes_of: str | None = None
     derived: tuple[Derivation, ...] = ()
     """Measurements made of two others, beside the numeric ones."""
+    ahead: tuple[str, ...] = ()
+    """Those of the numeric ones that are known in advance."""
+    part: str | None = None
+    """Says of a row which part it belongs to."""
+    conditions: tuple[str, ...] = ()
+    """Those of the numeric ones that are the settings of a machine."""
+    texts: tuple[str, ...] = ()
+    """What is read as text."""
+    image: str | None = None
+    """What is looked at; read apart from the others, for it is large."""
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every column that is read, once, in a fixed order."""
-        extra = (self.target, self.group, self.time, self.episodes_of)
-        return tuple(dict.fromkeys([*self.numeric, *self.categorical, *(name for name in extra if name)]))
+        extra = (self.target, self.group, self.time, self.episodes_of, self.part)
+        return tuple(dict.fromkeys([*self.numeric, *self.categorical, *self.texts, *(name for name in extra if name)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +76,8 @@ class SplitRule:
     by: str
     fractions: tuple[float, float, float]
     seed: int = 0
+    judge: str = "every"
+    """Of a test part that the data names: ``every`` sample, or the ``last`` of each group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +89,37 @@ class Role:
     columns: Columns
     units: Mapping[str, str | None]
     split: SplitRule
+    samples: Mapping[str, Any] = field(default_factory=lambda: {"kind": "rows"})
+    """What one sample is: its kind, and the numbers of that kind."""
+    output: Output | None = None
+    """What a model of it gives; None: what the target's type says."""
+    quantiles: tuple[float, ...] = ()
+    cap: float | None = None
+    """A greater value of the target counts as this one."""
+    normal: str | None = None
+    """The class that means nothing is wrong."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Parameter → place on this node of the weights it names; known once they have been found there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepSpeed:
+    """What only DeepSpeed asks."""
+
+    stage: int = 2
+    """0: nothing is sharded; 1: the optimizer's state; 2: gradients, too; 3: parameters, too."""
+    offload: bool = False
+    """Keep the optimizer's state in the memory of the host, and step there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privacy:
+    """Differential privacy of the training samples."""
+
+    kind: str
+    noise: float
+    clip: float = 1.0
+    delta: float = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,18 +130,27 @@ class Train:
     epochs: int = 1
     max_steps: int | None = None
     batch_size: int = 256
-    """Rows of all ranks together."""
+    """Rows of one optimizer step, over all ranks and micro-batches together."""
+    accumulate: int = 1
+    """Micro-batches of one optimizer step."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     gradient_clip: float | None = None
+    privacy: Privacy | None = None
     precision: str = "fp32"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    deepspeed: DeepSpeed = DeepSpeed()
     class_weights: str = "none"
     patience: int = 0
     """Epochs without a better figure before an early stop; 0: never stop early."""
     checkpoint_every: int = 200
     """Optimizer steps."""
+    keep_checkpoints: int = 2
+    """The newest ones; all are whole, and an older one stands in for a damaged one."""
     seed: int = 0
     determinism: str = "D1"
+    collective_timeout_s: int = 1800
     preflight: bool = True
 
 
@@ -117,8 +169,17 @@ class Evaluate:
 
     metrics: tuple[str, ...]
     primary: str
-    baseline: str | None = None
+    baseline: str | tuple[str, ...] | None = None
     gate: Gate | None = None
+    miss_cost: float | None = None
+    """So many false alarms are as bad as one miss; None: the threshold has the greatest F1."""
+    examples: int = 0
+    """Misjudged images on the card."""
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """What the model is held against, one after the other."""
+        return (self.baseline,) if isinstance(self.baseline, str) else self.baseline or ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +218,13 @@ class Request:
     resources: Resources
     environment: Mapping[str, Any]
     profile: Mapping[str, Any]
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Parameter → digest of the weights it names."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters as a task wants them: weights by their place on this node."""
+        return {**self.params, **self.role.weights}
 
 
 def load(path: Path) -> Request:
@@ -168,14 +236,15 @@ def load(path: Path) -> Request:
         return Request(
             identity=digest.of_json(value),
             recipe=_known(RecipeFacts, value["recipe"]),
-            role=_role(value["data"]),
+            role=role_of(value["data"]),
             params=value["params"],
-            train=_known(Train, value["train"]),
+            train=_train(value["train"]),
             evaluate=_evaluate(value["evaluate"]),
             export=tuple(value["export"]),
             resources=_known(Resources, value["resources"]),
             environment=value.get("environment", {}),
             profile=value.get("profile", {}),
+            weights=value.get("weights", {}),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: not a request: {error}") from error
@@ -187,7 +256,8 @@ def _known(kind: type[T], value: Mapping[str, Any]) -> T:
     return kind(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items() if key in names})
 
 
-def _role(data: Mapping[str, Any]) -> Role:
+def role_of(data: Mapping[str, Any]) -> Role:
+    """The one role of a request's data. Raises: UserError — there are more; KeyError, TypeError — not such a value."""
     if len(data) != 1:
         raise UserError(f"the request binds {len(data)} data roles ({', '.join(data)}); training reads one")
     (name, value), *_ = data.items()
@@ -197,6 +267,11 @@ def _role(data: Mapping[str, Any]) -> Role:
         columns=_columns(value["columns"]),
         units=value.get("units", {}),
         split=_known(SplitRule, value["split"]),
+        samples=value.get("samples", {"kind": "rows"}),
+        output=value.get("output"),
+        quantiles=tuple(value.get("quantiles", ())),
+        cap=None if value.get("cap") is None else float(value["cap"]),
+        normal=value.get("normal"),
     )
 
 
@@ -205,11 +280,19 @@ def _columns(value: Mapping[str, Any]) -> Columns:
     return replace(_known(Columns, {**value, "derived": ()}), derived=derived)
 
 
+def _train(value: Mapping[str, Any]) -> Train:
+    settings = _known(DeepSpeed, value.get("deepspeed") or {})
+    privacy = _known(Privacy, value["privacy"]) if value.get("privacy") else None
+    return _known(Train, {**value, "deepspeed": settings, "privacy": privacy})
+
+
 def _evaluate(value: Mapping[str, Any]) -> Evaluate:
     gate = value.get("gate")
     return Evaluate(
         metrics=tuple(value["metrics"]),
         primary=value["primary"],
-        baseline=value.get("baseline"),
+        baseline=tuple(known) if isinstance(known := value.get("baseline"), list) else known,
         gate=_known(Gate, gate) if gate else None,
+        miss_cost=value.get("miss_cost"),
+        examples=value.get("examples", 0),
     )

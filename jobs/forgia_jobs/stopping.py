@@ -26,6 +26,7 @@ class StopRequest:
         """Replace the handlers of the process; only from its main thread."""
         for number in SIGNALS:
             signal.signal(number, self._remember)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # who started this process may have held them back
 
     @property
     def is_set(self) -> bool:

@@ -19,8 +19,14 @@ from forgia.features import FeatureSpec
 from forgia_jobs.request import Train
 
 Batch = Mapping[str, Tensor]
-"""``numeric`` (rows, features) float32 in the spec's units, NaN where missing; ``categorical`` (rows, features) int64;
-``target`` (rows,) float32; ``weight`` (rows,) float32, mean near 1. Predictions get the first two only."""
+"""Samples by what is known of them; the first dimension counts them. Predictions get neither target nor weight.
+
+rows: ``numeric`` (batch, features) float32 in the spec's units, NaN where missing; ``categorical`` (batch, features)
+int64.
+windows: ``numeric`` (batch, length, features), the oldest row first; ``categorical`` (batch, features) of the last row.
+images: ``image`` (batch, channels, size, size) float32 from 0 to 1; the target is the position of the class.
+tokens: ``tokens``, ``positions`` and ``next`` (batch, context) int64; the target counts the tokens to foretell.
+``target`` (batch, ...), ``weight`` (batch,) float32 with a mean near 1."""
 PACKAGE = "forgia_recipe"
 """The recipe's folder under this name, so that its modules import each other with a leading dot and hide nobody's."""
 
@@ -28,8 +34,10 @@ PACKAGE = "forgia_recipe"
 class TrainingTask(Protocol):
     """A problem in plain torch; the class is made without arguments.
 
-    Optional methods, used where present: ``optimizer(model, train) -> torch.optim.Optimizer`` (default AdamW) and
-    ``schedule(step, total_steps) -> float``, a factor on the learning rate (default 1).
+    Optional methods, used where present: ``optimizer(model, train) -> torch.optim.Optimizer`` (default AdamW);
+    ``schedule(step, total_steps) -> float``, a factor on the learning rate (default 1); ``write(folder, model)``, the
+    files of a release that hold the weights (default ``model.safetensors``); for models of text
+    ``answers(model, questions) -> list[list[int]]``, the tokens said to each (``samples.tokens.Question``).
     """
 
     def model(self, spec: FeatureSpec, params: Mapping[str, Any]) -> nn.Module:
@@ -43,7 +51,7 @@ class TrainingTask(Protocol):
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """Probabilities, or values in the target's unit.
 
-        Shapes: (rows,).
+        Shapes: (rows,); of classes (rows, classes).
         """
         ...
 
@@ -80,7 +88,8 @@ def make_optimizer(task: TrainingTask, model: nn.Module, train: Train) -> torch.
     own = getattr(task, "optimizer", None)
     if own is not None:
         return cast(torch.optim.Optimizer, own(model, train))
-    return torch.optim.AdamW(model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay)
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(learnt, lr=train.learning_rate, weight_decay=train.weight_decay)
 
 
 def learning_rate_factor(task: TrainingTask, step: int, total_steps: int) -> float:

@@ -93,7 +93,7 @@ class TabularEnsemble(nn.Module):
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Embed, widen to the members, and let each answer."""
-        one_hot = [functional.one_hot(categorical[:, n], size) for n, size in enumerate(self.category_sizes)]
+        one_hot = [_one_hot(categorical[:, n], size) for n, size in enumerate(self.category_sizes)]
         embedded = self.measurements(numeric).flatten(1)
         flat = torch.cat([embedded, *(code.to(numeric.dtype) for code in one_hot)], dim=1)
         hidden = flat.unsqueeze(1)
@@ -106,6 +106,11 @@ def uniform(*shape: int, fan_in: int) -> Tensor:
     """Within one over the root of the inputs: ``torch.nn.Linear``'s own first weights."""
     bound = 1.0 / math.sqrt(fan_in)
     return torch.empty(shape).uniform_(-bound, bound)
+
+
+def _one_hot(codes: Tensor, size: int) -> Tensor:
+    """By comparison: torch's own looks at the codes, which it cannot where each sample is to have its own gradient."""
+    return codes.unsqueeze(1) == torch.arange(size, device=codes.device)
 
 
 def _edges(given: tuple[float, ...], intervals: int) -> list[float]:

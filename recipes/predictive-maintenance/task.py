@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forgia.features import FeatureSpec
-from forgia_jobs import scores
+from forgia_jobs.judging import scores
 
 from .network import TabularEnsemble
 

@@ -8,6 +8,7 @@ release = client.run(plan)
 
 from __future__ import annotations
 
+import collections
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forgia import building, collection, fit, recipe, samples, settings, space, status, submission, sweeping
+from forgia import (
+    building,
+    collection,
+    fit,
+    pooling,
+    preparing,
+    recipe,
+    samples,
+    scaling,
+    settings,
+    space,
+    status,
+    submission,
+    sweeping,
+)
 from forgia import plan as planning
 from forgia import profile as profiles
 from forgia import sweep as sweeps
@@ -28,10 +43,12 @@ from forgia.environment import Manifest
 from forgia.errors import ClusterError, ForgiaError, JobFailed, NotFound, Refused, UserError
 from forgia.paths import HomePaths
 from forgia.plan import Choice, Plan
+from forgia.preparing import Prepared
 from forgia.profile import Profile
 from forgia.quota.reservation import Reservations, hold_key
 from forgia.recipe import FILE_NAME, RecipeFolder
 from forgia.run import NOBODY, Journal, RunStatus, State, holder_of, is_mine, open_run, settle_ended
+from forgia.scaling import Point, Size
 from forgia.schedulers import interruptions, open_scheduler
 from forgia.schedulers.protocol import Scheduler
 from forgia.submission import Started
@@ -159,6 +176,20 @@ class Client:
             if not binding.bound and binding.sample
         }
 
+    def prepare(
+        self,
+        plan: Plan,
+        *,
+        workers: int | None = None,
+        remove: bool = False,
+        tell: preparing.Tell = lambda _word: None,
+    ) -> Prepared:
+        """Make the data of a plan ready, so that its runs map it into memory; or take that away again.
+
+        Raises: ForgiaError — why not.
+        """
+        return preparing.prepare(self.home, plan, workers=workers, remove=remove, tell=tell)
+
     def script(self, plan: Plan) -> str:
         """The exact text that ``start`` gives to the scheduler for the first attempt of the plan's run."""
         known = submission.runs_of(self.home, plan)
@@ -275,7 +306,11 @@ class Client:
         recipe_, _, _ = planning.overridden(folder, choice)
         space.axes(recipe_, wanted.over, is_grid=wanted.points is None)  # told before sample data is made
         base = self.plan(folder, profile=chosen, sets=sets, test=test)
-        return sweeping.resolve(folder, base, home=self.home, profile=chosen, wanted=wanted, choice=choice)
+        swept = sweeping.resolve(folder, base, home=self.home, profile=chosen, wanted=wanted, choice=choice)
+        if not wanted.with_ray:
+            return swept
+        flags = pooling.flags(base.request, chosen, parallel=wanted.parallel, points=len(swept.plans))
+        return sweeping.in_one_job(swept, self.plan(folder, profile=chosen, sets=(*sets, *flags), test=test))
 
     def start_sweep(self, plan: SweepPlan) -> Sweep:
         """Send a sweep once, as one array job. Raises: as ``start``."""
@@ -295,6 +330,48 @@ class Client:
             if result.state is State.SUCCEEDED:
                 self.finish(result.run_id)
         return self.finish(winner.run_id) if winner else None
+
+    # How fast at which size
+
+    def plan_scaling(
+        self,
+        where: str | Path | RecipeFolder | None = None,
+        *,
+        sizes: Sequence[Size],
+        steps: int,
+        is_weak: bool = False,
+        profile: str | Profile | None = None,
+        sets: Sequence[str] = (),
+        test: bool = False,
+    ) -> list[Plan]:
+        """The same few steps at each size. Raises: UserError — a size does not fit the profile, as ``plan``."""
+        folder = where if isinstance(where, RecipeFolder) else self.open_recipe(where)
+        own, _, _ = planning.overridden(folder, Choice(sets=tuple(sets), test=test))
+        has_gpus, batch_size = own.resources.gpus_per_node > 0, own.train.batch_size
+        plans = []
+        for size in sizes:
+            changes = scaling.settings(size, steps=steps, batch_size=batch_size, is_weak=is_weak, has_gpus=has_gpus)
+            plans.append(self.plan(folder, profile=profile, sets=[*sets, *changes], test=test))
+        return plans
+
+    def measure_scaling(
+        self, plans: Sequence[Plan], sizes: Sequence[Size], *, tell: Callable[[str], None] = lambda _text: None
+    ) -> list[Point]:
+        """Run the plans and read their meters: all at once on a cluster, one after another on this machine.
+
+        Raises: as ``start``. A run that fails is a point with its reason.
+        """
+        is_here = plans[0].request["profile"]["scheduler"] == "local"
+        run_ids = [submission.new_run_id(plan, taken=submission.runs_of(self.home, plan)) for plan in plans]
+        sweeps.save(self.home, scaling.as_sweep(plans, run_ids, sizes))
+        for plan, run_id, size in zip(plans, run_ids, sizes, strict=True):
+            self.start(plan, again=True)
+            tell(f"{size}: run {run_id}")
+            if is_here:
+                collections.deque(self.wait(run_id), maxlen=0)
+        for run_id in run_ids:
+            collections.deque(self.wait(run_id), maxlen=0)
+        return scaling.points(self.home, sizes, run_ids)
 
     def run(self, plan: Plan, *, again: bool = False) -> Model:
         """Submit, wait, collect, and open the registered model. Raises: JobFailed, ClusterError."""

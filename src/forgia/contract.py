@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from forgia import units
 from forgia.dataset.dataset import Dataset
 from forgia.errors import ForgiaError, Problem
 from forgia.paths import HomePaths
-from forgia.recipe import DataRole, RecipeFolder
+from forgia.recipe import Contract, DataRole, RecipeFolder
 from forgia.store import read_json
 from forgia.vocabulary import Vocabulary
 
@@ -49,6 +49,10 @@ def problems(folder: RecipeFolder, role: str, binding: DataRole, item: Dataset) 
         elif column and wanted.required and column.nulls == item.manifest.rows:
             text = f"dataset {item.ref}: {wanted.concept} has no value in any of its {item.manifest.rows:,} rows"
             found.append(folder.problem(place, text))
+    times = [column.concept for column in binding.contract.columns if column.role == "time"]
+    if binding.contract.samples.kind == "windows" and not any(name in known for name in times):
+        text = f"dataset {item.ref} has no column bound to {' or '.join(times)}, by which rows are ordered"
+        found.append(folder.problem(("data", role, "contract", "columns"), text))
     return found
 
 
@@ -71,27 +75,50 @@ def chosen_columns(binding: DataRole, datasets: Sequence[Dataset], vocabulary: V
             features[FEATURE_KINDS[column.kind]].append(column.concept)
     if contract.extra_features:
         features["numeric"] += extra_measurements(binding, datasets, vocabulary)
-    by_role = {role: contract.column(role) for role in ("target", "group", "time")}
-    named = {role: column.concept if column and column.concept in present else None for role, column in by_role.items()}
+    named = {role: bound_column(contract, role, present) for role in ("target", "group", "time")}
+    named["target"] = named["target"] or next(c.concept for c in contract.columns if c.role == "target")
     episodes = contract.split.episodes_of
     derived = [
         {"name": item.name, "operation": item.operation, "of": list(item.of)}
         for item in contract.derived
         if set(item.of) <= set(features["numeric"])
     ]
-    return {**features, "derived": derived, **named, "episodes_of": episodes if episodes in present else None}
+    ahead = [column.concept for column in contract.columns if column.ahead and column.concept in features["numeric"]]
+    found = {**features, "derived": derived, **named, "episodes_of": episodes if episodes in present else None}
+    beside = {
+        "ahead": ahead,
+        "part": bound_column(contract, "part", present),
+        "image": next((c.concept for c in contract.columns if c.kind == "image" and c.concept in present), None),
+        "conditions": settings_columns(contract, datasets, features["numeric"]),
+    }
+    return {**found, **{name: value for name, value in beside.items() if value}}
+
+
+def bound_column(contract: Contract, role: str, present: Collection[str]) -> str | None:
+    """The first of the contract's columns for this that a dataset has."""
+    named = (column.concept for column in contract.columns if column.role == role)
+    return next((name for name in named if name in present), None)
+
+
+def settings_columns(contract: Contract, datasets: Sequence[Dataset], features: Collection[str]) -> list[str]:
+    """The features bound to the concept whose columns are a machine's settings, in the order of the data."""
+    columns = (column for item in datasets for column in item.manifest.columns)
+    settings = (c.name for c in columns if contract.conditions and c.concept == contract.conditions)
+    return list(dict.fromkeys(name for name in settings if name in features))
 
 
 def extra_measurements(binding: DataRole, datasets: Sequence[Dataset], vocabulary: Vocabulary) -> list[str]:
     """Numbers the contract does not name, which every dataset has and the vocabulary calls measurements: never a
-    label, an identifier or a counter, through which the answer could leak."""
+    label, an identifier or a counter, through which the answer could leak. Where the contract takes all numbers, those
+    kept without a concept, too."""
+    takes_unknown = binding.contract.extra_features == "numbers"
     named = {column.concept for column in binding.contract.columns}
     shared = set.intersection(*({column.name for column in item.manifest.columns} for item in datasets))
     return [
         column.name
         for column in datasets[0].manifest.columns
-        if column.name in shared and column.kind == "number" and column.concept and column.concept not in named
-        if vocabulary.concepts[column.concept].role == "measurement"
+        if column.name in shared and column.kind == "number" and column.concept not in named
+        if (vocabulary.concepts[column.concept].role == "measurement" if column.concept else takes_unknown)
     ]
 
 
@@ -99,14 +126,21 @@ def data_request(binding: DataRole, datasets: Sequence[Dataset], columns: Mappin
     """The role as the request holds it."""
     unit_of = {column.name: column.unit for item in reversed(datasets) for column in item.manifest.columns}
     split = binding.contract.split
+    rule = {"by": split.by, "fractions": list(split.fractions), "seed": split.seed}
+    cap, target = binding.contract.cap, binding.contract.column("target")
     return {
         "datasets": [
             {"name": i.manifest.name, "version": i.manifest.version, "owner": i.manifest.owner, "digest": i.digest}
             for i in datasets
         ],
         "columns": dict(columns),
-        "units": {name: unit_of[name] for name in columns["numeric"] if unit_of.get(name)},
-        "split": {"by": split.by, "fractions": list(split.fractions), "seed": split.seed},
+        "units": {name: unit_of[name] for name in [*columns["numeric"], columns["target"]] if unit_of.get(name)},
+        "split": {**rule, "judge": split.judge} if split.by == "part" else rule,
+        "samples": binding.contract.samples.model_dump(mode="json"),
+        "output": binding.contract.output,
+        "quantiles": list(binding.contract.quantiles),
+        **({} if cap is None else {"cap": cap}),
+        **({} if not target or target.normal is None else {"normal": target.normal}),
     }
 
 

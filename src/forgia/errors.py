@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class ForgiaError(Exception):
@@ -28,6 +29,16 @@ class ForgiaError(Exception):
         self.message = message
         self.hint = hint
         """What to do next, one sentence or a command."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole, on its way from one process to another, whatever its class wants to be made of."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[ForgiaError], arguments: tuple[Any, ...], state: dict[str, Any]) -> ForgiaError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 @dataclass(frozen=True, slots=True, order=True)

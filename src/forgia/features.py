@@ -5,8 +5,9 @@ Only numpy and pyarrow are needed, so that a prediction is made the same way wit
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forgia.errors import Problem, UserError
+from forgia.reference import Beginning, Conditions
 
 SCHEMA_VERSION = 1
+Output = Literal["probability", "value", "score", "quantiles", "classes", "tokens"]
+"""A probability that the target is true; the target's value in its unit; how unusual a sample is; values ahead, each
+with its quantiles; a probability of each class; the next token."""
 QUANTILES = 48
 """Intervals of equal share that the training values are cut into, unless a trainer knows better edges.
 
@@ -104,13 +109,27 @@ class FeatureSpec:
     categorical: tuple[CategoricalFeature, ...]
     target: str
     target_unit: str | None = None
-    output: Literal["probability", "value"]
-    """A probability that the target is true, or the target's value in its unit."""
+    output: Output
+    """What a model gives."""
+    samples: Mapping[str, Any] = field(default_factory=lambda: {"kind": "rows"})
+    """What one sample is: its kind, and the numbers of that kind."""
+    quantiles: tuple[float, ...] = ()
+    """Shares of outcomes below the foretold values, where the output is quantiles."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the model's answers, where the output is classes."""
+    normal: str | None = None
+    """The class that means nothing is wrong; a threshold then says from which probability of all others on."""
     target_mean: float = 0.0
     target_std: float = 1.0
     """Of the training part; the share of true rows where the output is a probability."""
+    cap: float | None = None
+    """A greater value of the target counted as this one."""
+    conditions: Conditions | None = None
+    """Numbers are told as distances from what is usual under the same settings."""
+    beginning: Beginning | None = None
+    """Numbers of windows are told as distances from those at the beginning of their series."""
     threshold: float | None = None
-    """From this probability on the answer is yes; chosen on the validation part."""
+    """From this probability, or score, on the answer is yes; chosen on the validation part."""
 
     def encode(self, table: pa.Table) -> dict[str, Array]:
         """The matrices of a table whose columns are named, and in the units, as in this spec.
@@ -120,7 +139,7 @@ class FeatureSpec:
         """
         self._check(table)
         numeric = [feature.values(table) for feature in self.numeric]
-        categorical = [_codes(table.column(feature.name), feature.categories) for feature in self.categorical]
+        categorical = [codes(table.column(feature.name), feature.categories) for feature in self.categorical]
         return {
             "numeric": _stack(numeric, rows=table.num_rows, dtype=np.float32),
             "categorical": _stack(categorical, rows=table.num_rows, dtype=np.int64),
@@ -131,6 +150,29 @@ class FeatureSpec:
         """The columns of the table that are read: numbers, then categories."""
         named = [name for feature in self.numeric for name in feature.sources]
         return tuple(dict.fromkeys([*named, *(feature.name for feature in self.categorical)]))
+
+    def standardise(self, numeric: Array, firsts: npt.NDArray[np.int64]) -> Array:
+        """Encoded numbers of whole series as distances from the usual, where the spec knows what is usual.
+
+        Args: firsts — the first row of each series, ascending. Shapes: (rows, features) to the same, float32.
+        """
+        if self.conditions:
+            numeric = self.conditions.standardise(numeric)
+        if self.beginning:
+            numeric = self.beginning.standardise(numeric, firsts)
+        return numeric.astype(np.float32, copy=False)
+
+    @property
+    def scales(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each number that a network is shown: 0 and 1 where it is a distance."""
+        if self.conditions or self.beginning:
+            return (0.0,) * len(self.numeric), (1.0,) * len(self.numeric)
+        return tuple(item.mean for item in self.numeric), tuple(item.std for item in self.numeric)
+
+    @property
+    def normal_place(self) -> int | None:
+        """The position of the normal class; None where none is named."""
+        return self.classes.index(self.normal) if self.normal in self.classes else None
 
     def with_threshold(self, threshold: float | None) -> FeatureSpec:
         """The same with a decision threshold."""
@@ -155,7 +197,10 @@ class FeatureSpec:
                 CategoricalFeature(name=item["name"], categories=tuple(item["categories"]))
                 for item in fields.pop("categorical")
             )
-            return cls(numeric=numeric, categorical=categorical, **fields)
+            named = {name: tuple(fields.pop(name, ())) for name in ("quantiles", "classes")}
+            usual = {"conditions": Conditions.from_json, "beginning": Beginning.from_json}
+            told = {name: read(fields.pop(name)) for name, read in usual.items() if fields.get(name)}
+            return cls(numeric=numeric, categorical=categorical, **{**fields, **named, **told})
         except (KeyError, TypeError) as error:
             raise UserError(f"not a features file: {error}") from error
 
@@ -180,9 +225,11 @@ def fit(
     target: str,
     derived: Sequence[Derivation] = (),
     units: Mapping[str, str | None] | None = None,
+    output: Output | None = None,
 ) -> FeatureSpec:
     """Learn a spec from the training part of the data and from nothing else.
 
+    Args: output — None: a probability for a boolean target, else a value.
     Raises: UserError — the target is not boolean and not a number, or has no value.
     """
     units = units or {}
@@ -191,16 +238,17 @@ def fit(
         raise UserError(f"target {target} is {column.type}; it must be boolean or a number")
     values = _floats(column)
     values = values[~np.isnan(values)]
-    if not values.size:
+    if not values.size and output != "score":
         raise UserError(f"target {target} has no value in the training part")
+    values = values if values.size else np.zeros(1)
     made = [NumericFeature(name=item.name, operation=item.operation, of=item.of) for item in derived]
     measured = [NumericFeature(name=name, unit=units.get(name)) for name in numeric]
     return FeatureSpec(
-        numeric=tuple(_fit_numeric(feature, feature.values(table)) for feature in (*measured, *made)),
-        categorical=tuple(_fit_categorical(name, table.column(name)) for name in categorical),
+        numeric=tuple(fit_numeric(feature, feature.values(table)) for feature in (*measured, *made)),
+        categorical=tuple(fit_categorical(name, count_categories(table.column(name))) for name in categorical),
         target=target,
         target_unit=units.get(target),
-        output="probability" if pa.types.is_boolean(column.type) else "value",
+        output=output or ("probability" if pa.types.is_boolean(column.type) else "value"),
         target_mean=float(values.mean()),
         target_std=float(values.std()) or 1.0,
     )
@@ -214,7 +262,8 @@ def targets(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
     return _floats(table.column(name)).astype(np.float32)
 
 
-def _fit_numeric(feature: NumericFeature, values: Array) -> NumericFeature:
+def fit_numeric(feature: NumericFeature, values: Array) -> NumericFeature:
+    """The measurement with what these training values say of it. Shapes: (rows,), NaN where missing."""
     missing = np.isnan(values)
     present = values[~missing]
     if not present.size:
@@ -229,10 +278,16 @@ def _fit_numeric(feature: NumericFeature, values: Array) -> NumericFeature:
     )
 
 
-def _fit_categorical(name: str, column: pa.ChunkedArray) -> CategoricalFeature:
-    counts = pc.value_counts(_texts(column).drop_null()).to_pylist()
-    frequent = sorted(counts, key=lambda item: (-item["counts"], item["values"]))[:MAX_CATEGORIES]
-    return CategoricalFeature(name=name, categories=tuple(sorted(item["values"] for item in frequent)))
+def count_categories(column: pa.ChunkedArray) -> Counter[str]:
+    """How often each text stands in a column; missing ones are not counted."""
+    found = pc.value_counts(_texts(column).drop_null())
+    return Counter(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
+
+
+def fit_categorical(name: str, counts: Mapping[str, int]) -> CategoricalFeature:
+    """The most frequent texts of the training part; of equally frequent ones the first by name."""
+    frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MAX_CATEGORIES]
+    return CategoricalFeature(name=name, categories=tuple(sorted(frequent)))
 
 
 def _is_numeric(kind: pa.DataType) -> bool:
@@ -258,7 +313,8 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string())
 
 
-def _codes(column: pa.ChunkedArray, categories: tuple[str, ...]) -> npt.NDArray[np.int64]:
+def codes(column: pa.ChunkedArray, categories: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Positions of a column's texts among the categories, from 1 on; 0 for the unknown and the missing."""
     found = pc.index_in(_texts(column), value_set=pa.array(categories, pa.string()), skip_nulls=True)
     return np.asarray(pc.add(pc.fill_null(found, -1), 1).to_numpy(), dtype=np.int64)
 

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from forgia.environment import CURRENT
 from forgia.errors import Problem
 from forgia.fields import format_duration
 from forgia.profile import Profile
-from forgia.recipe import Recipe, RecipeFolder
+from forgia.recipe import Recipe, RecipeFolder, Train
 
 NO_TRAINING = "this environment cannot train: torch is not installed in it"
+PACKAGES = {"deepspeed": "deepspeed", "ray": "ray", "privacy": "opacus"}
+"""Strategy, or privacy → what it needs beside torch."""
 TIME_LIMITS = 20
 """How often a run that needs no chain may go on after a time limit, where its recipe does not say."""
 
@@ -123,6 +126,7 @@ def problems(folder: RecipeFolder, recipe: Recipe, profile: Profile) -> list[Pro
     wanted = resources_request(recipe, profile)
     checks = [*node_misfits(wanted, profile), *queue_misfits(wanted, profile)]
     found = [folder.problem(("resources", name), text) for name, text in checks]
+    found += [folder.problem(("train", name), text) for name, text in strategy_misfits(recipe, profile)]
     if recipe.environment.partition("@")[0].endswith(".sif") and not profile.container:
         text = f"an image, but profile {profile.name} names no container runtime; use a lock (requirements.txt)"
         found.append(folder.problem(("environment",), text))
@@ -153,6 +157,66 @@ def node_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple[
         yield "memory_gb", f"{memory_mb:.0f} MB a node, profile {profile.name} has {node_mb}; {remedy}"
 
 
+def strategy_misfits(recipe: Recipe, profile: Profile) -> Iterator[tuple[str, str]]:
+    """Field and sentence for each setting of the training that cannot go with the others."""
+    train, wanted = recipe.train, resources_request(recipe, profile)
+    ranks = wanted["nodes"] * wanted["tasks_per_node"]
+    extra = "privacy" if train.privacy else train.strategy
+    package = PACKAGES.get(extra)
+    if package and runs_here(recipe.environment, profile.python) and importlib.util.find_spec(package) is None:
+        text = f"{package} is not installed in this environment, in which the job runs"
+        yield "privacy" if train.privacy else "strategy", f"{text}; pip install 'forgia[{extra}]', or do without"
+    yield from deepspeed_misfits(train, gpus=wanted["gpus_per_node"])
+    yield from privacy_misfits(recipe)
+    if train.precision == "bf16" and not wanted["gpus_per_node"]:
+        yield "precision", "bf16 needs GPUs, but resources.gpus_per_node is 0; use fp32 on CPUs"
+    if train.batch_size < ranks * train.accumulate:
+        each = f"{ranks} process(es) x {train.accumulate} micro-batch(es)"
+        yield "batch_size", f"{train.batch_size} rows are fewer than {each}; raise it, or lower train.accumulate"
+
+
+def privacy_misfits(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What stands in the way of samples' own gradients, or would give away what the noise hides."""
+    train, kind = recipe.train, next(iter(recipe.data.values())).contract.samples.kind
+    if train.privacy is None:
+        return
+    if train.strategy != "ddp":
+        yield "privacy", f"{train.strategy} cannot keep the samples' gradients apart; set train.strategy to ddp"
+    if train.determinism != "D0":
+        yield "privacy", "whoever knows the seed could take the noise off again; set train.determinism to D0"
+    if train.class_weights != "none":
+        yield "privacy", "the weights of the classes tell how often each occurs; set train.class_weights to none"
+    if kind in ("windows", "tokens"):
+        yield (
+            "privacy",
+            f"{kind} share rows with each other, and what is hidden is one sample; it is for rows and images",
+        )
+    if train.compile or train.activation_checkpointing:
+        yield "privacy", "it goes neither with train.compile nor with train.activation_checkpointing"
+
+
+def deepspeed_misfits(train: Train, *, gpus: int) -> Iterator[tuple[str, str]]:
+    """What only DeepSpeed is told, and what it would be told in vain."""
+    asked = train.deepspeed
+    if asked is None:
+        return
+    if train.strategy != "deepspeed":
+        text = f"settings of DeepSpeed, but train.strategy is {train.strategy}"
+        yield "deepspeed", f"{text}; set it to deepspeed or leave them out"
+    if asked.offload and not gpus:
+        yield "deepspeed.offload", "there is no GPU to keep free, as resources.gpus_per_node is 0; leave it out"
+    elif asked.offload and asked.stage == 0:
+        yield "deepspeed.offload", "stage 0 does not shard the optimizer's state; choose stage 1, 2 or 3"
+    if train.compile and asked.stage == 3:
+        text = "stage 3 gathers weights inside the blocks, where torch cannot compile across it"
+        yield "compile", f"{text}; choose stage 1 or 2, or strategy fsdp"
+
+
+def runs_here(environment: str, python: str | None) -> bool:
+    """The job would run in this very environment."""
+    return environment == CURRENT and python is None
+
+
 def queue_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple[str, str]]:
     """Field and sentence for each limit of the queue that the request passes, with the queues that would take it."""
     queue, nodes, walltime_s = profile.queue, wanted["nodes"], wanted["walltime_s"]
@@ -174,7 +238,7 @@ def queue_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple
 
 def lacks_training(profile: Mapping[str, Any], environment: Mapping[str, Any]) -> bool:
     """The job would run in this very environment, and it has only the client."""
-    is_own = environment.get("kind", "current") == "current" and profile.get("python") is None
+    is_own = runs_here(environment.get("kind", CURRENT), profile.get("python"))
     return is_own and importlib.util.find_spec("torch") is None
 
 

@@ -77,6 +77,11 @@ class HomePaths:
         return self.root / "environments"
 
     @property
+    def prepared(self) -> Path:
+        """Prepared data, one folder each: a cache of what is made from datasets."""
+        return self.root / "prepared"
+
+    @property
     def registry(self) -> Path:
         """``<organisation>/<kind>/<name>``; each leaf is one OCI image layout."""
         return self.root / "registry"
@@ -125,6 +130,10 @@ class HomePaths:
     def environment_archive(self, digest: str) -> Path:
         """The one file, named by its bytes, that holds an environment."""
         return self.environments / f"{digest.removeprefix('sha256:')}.tar.gz"
+
+    def prepared_data(self, digest: str) -> Path:
+        """The prepared data made of what this digest names."""
+        return self.prepared / digest.removeprefix("sha256:")
 
     def run(self, run_id: str) -> RunPaths:
         """The folder of a run."""
@@ -177,6 +186,11 @@ class RunPaths:
     """One run: everything it was asked, everything it said, everything it made."""
 
     root: Path
+
+    @property
+    def home(self) -> HomePaths:
+        """The home in which the run's folder lies."""
+        return HomePaths(self.root.parent.parent)
 
     @property
     def request(self) -> Path:
@@ -244,6 +258,11 @@ class RunPaths:
         return self.root / "outbox"
 
     @property
+    def ray(self) -> Path:
+        """Where the job's own ray cluster listens, and the token that admits to it; for the user's eyes alone."""
+        return self.root / ".ray.json"
+
+    @property
     def attempts(self) -> Path:
         """One folder an attempt, counted from 1."""
         return self.root / "attempts"
@@ -267,6 +286,10 @@ class RunPaths:
     def reasons(self, attempt: int) -> list[Path]:
         """The reasons that ranks of an attempt have left."""
         return sorted(self.attempt(attempt).glob("rank-*.reason"))
+
+    def ray_notes(self, attempt: int) -> Path:
+        """What ray writes down for its own use while an attempt goes on."""
+        return self.attempt(attempt) / "ray"
 
     def batch_log(self, attempt: int) -> Path:
         """What the batch script and its launcher said; the scheduler goes on with it when it starts a job again."""

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from forgia import contract, digest, document, environment, fit, lint
+from forgia import contract, digest, document, environment, fit, lint, weights
 from forgia.document import CoreLoader, Document
-from forgia.errors import Problem, nearest
+from forgia.errors import ForgiaError, Problem, nearest
 from forgia.paths import HomePaths
 from forgia.profile import Profile, resolved
 from forgia.recipe import Recipe, RecipeFolder
@@ -33,7 +33,7 @@ class Plan:
 
     request: dict[str, Any]
     inputs: dict[str, str]
-    """Dataset digest → folder on this machine."""
+    """Digest of a dataset, or of weights → where it lies."""
     recipe_root: Path
     origins: Mapping[str, str]
     """Dotted field → flag, recipe, profile or default."""
@@ -70,6 +70,8 @@ def resolve(
     datasets, problems = contract.open_datasets(folder, role, choice.datasets.get(role) or binding.bound, home=home)
     problems += [problem for item in datasets for problem in contract.problems(folder, role, binding, item)]
     problems += fit.problems(folder, recipe, profile)
+    params, places, wrong = pinned(recipe, params)
+    problems += wrong
     if problems:
         raise document.invalid(folder.document.path, problems)
     columns = contract.chosen_columns(binding, datasets, vocabulary)
@@ -82,6 +84,7 @@ def resolve(
         },
         "data": {role: contract.data_request(binding, datasets, columns)},
         "params": params,
+        **({"weights": {name: params[name] for name in places}} if places else {}),
         "train": recipe.train.model_dump(mode="json"),
         "evaluate": recipe.evaluate.model_dump(mode="json"),
         "export": list(recipe.export),
@@ -91,7 +94,8 @@ def resolve(
     }
     return Plan(
         request=request,
-        inputs={item.digest: str(item.paths.root) for item in datasets},
+        inputs={item.digest: str(item.paths.root) for item in datasets}
+        | {str(params[name]): str(place) for name, place in places.items()},
         recipe_root=folder.root,
         origins=origins,
         cost=fit.cost_of(request["resources"], profile),
@@ -142,6 +146,19 @@ def overridden(folder: RecipeFolder, choice: Choice) -> tuple[Recipe, dict[str, 
     if problems or recipe is None:
         raise document.invalid(Path("--set"), problems)
     return recipe, params, origins
+
+
+def pinned(recipe: Recipe, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path], list[Problem]]:
+    """The parameters with the digests of weights for their places, those places, and what is wrong with them."""
+    found, places, problems = dict(params), {}, []
+    for name in (name for name, known in recipe.params.items() if known.type == "weights" and params[name]):
+        try:
+            places[name] = weights.located(str(params[name]), needs=recipe.params[name].files)
+            found[name] = weights.digest_of(places[name])
+        except ForgiaError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            problems.append(Problem("--set", None, f"params.{name}", f"{error.message}{hint}"))
+    return found, places, problems
 
 
 def is_data_field(path: str, recipe: Recipe) -> bool:

@@ -23,33 +23,52 @@ from forgia.vocabulary import Vocabulary
 FILE_NAME = "recipe.yaml"
 METRICS = (
     "f1", "precision", "recall", "average_precision", "roc_auc", "balanced_accuracy", "brier", "mae", "rmse", "r2",
+    "pinball", "coverage", "phm08", "false_alarm_rate", "missed_alarm_rate", "window_f1", "window_false_alarm_rate",
+    "window_missed_alarm_rate", "perplexity", "exact_match", "answer_f1",
+    "accuracy", "macro_f1", "escape_rate", "false_reject_rate",
 )  # fmt: skip
-"""What a recipe can ask to be measured; defined as scikit-learn defines the same names (rmse: root of its mse)."""
-BASELINES = ("gradient-boosted-trees",)
-STRATEGIES = ("ddp",)
+"""What a recipe can ask to be measured; defined as scikit-learn defines the same names (rmse: root of its mse; pinball:
+its mean_pinball_loss, the mean over all quantiles; coverage: share of the truth between the outermost quantiles;
+phm08: the penalty of the prognostics challenge of 2008; alarm rates: shares of the normal and of the abnormal that were
+called wrongly; window_: of windows that follow each other instead of rows; perplexity: exponential of the mean surprise
+a token; exact_match and answer_f1: as SQuAD's, of questions answered; macro_f1: its f1_score with average="macro";
+escape_rate: share of the defective that passed as normal; false_reject_rate: share of the normal that did not)."""
+NEED_NORMAL = frozenset({"escape_rate", "false_reject_rate", "average_precision", "roc_auc"})
+"""Figures of classes that hold one of them, the normal one, against all others together."""
+BASELINES = ("gradient-boosted-trees", "seasonal-naive", "isolation-forest", "pca", "token-trigrams", "untrained")
+STRATEGIES = ("ddp", "fsdp", "deepspeed", "ray")
 FORMATS = ("safetensors", "onnx")
 
 
 Metric = Annotated[str, one_of("metric", METRICS)]
+Baseline = Annotated[str, one_of("baseline", BASELINES)]
 
 
 class ContractColumn(Strict):
     """One column that a role's data brings, named by its concept in the shared vocabulary."""
 
     concept: str
-    role: Literal["feature", "target", "group", "time", "identifier"] = "feature"
-    kind: Literal["number", "category", "boolean", "text", "time"] = "number"
+    role: Literal["feature", "target", "group", "time", "part", "identifier"] = "feature"
+    kind: Literal["number", "category", "boolean", "text", "time", "image"] = "number"
     unit: str | None = None
     required: bool = True
     range: tuple[float, float] | None = None
     """Values outside are a problem of the data, in the given unit."""
     categories: tuple[str, ...] | None = None
+    normal: str | None = None
+    """Of a target of classes: the one that means nothing is wrong; the others together are the defects."""
+    ahead: bool = False
+    """Known in advance, such as a plan: a forecast is given its values over the horizon, too."""
 
 
 class Split(Strict):
     """How rows part into train, validation and test so that nothing leaks from one into another."""
 
-    by: Literal["group", "time"] = "group"
+    by: Literal["group", "time", "part"] = "group"
+    """``part``: as a column of the data says, where one is bound. What it leaves open trains, and where it names no
+    validation part, whole groups of the training part make one."""
+    judge: Literal["every", "last"] = "every"
+    """Of a test part that the data names: every sample, or the last of each group, for histories that were cut off."""
     episodes_of: str | None = None
     """A counter: each of its resets begins a new group, where no group column is bound (and within one where it is)."""
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
@@ -88,15 +107,109 @@ class Derived(Strict):
         return pair
 
 
+class Rows(Strict):
+    """A sample is a row."""
+
+    kind: Literal["rows"] = "rows"
+
+
+class Windows(Strict):
+    """A sample is some consecutive rows of one group, in the order of time."""
+
+    kind: Literal["windows"]
+    length: Count
+    """Rows in a window."""
+    stride: Count = 1
+    """Rows from the end of one window to that of the next."""
+    horizon: int = Field(default=0, ge=0)
+    """Rows ahead that are to be foretold; 0: the answer belongs to the window's last row."""
+    lead_in: bool = False
+    """A group's first row stands for the rows before it, so that each of its rows ends a window."""
+    beginning: int = Field(default=0, ge=0)
+    """Rows at the beginning of a group that are as they should be: measurements are told as distances from their mean
+    in their standard deviations. 0: measurements are told as they are."""
+    train_on: Literal["every", "normal"] = "every"
+    """``normal``: windows that show a row whose target is true are left out of the training part."""
+    time_zone: str = "UTC"
+    """Where the clock hangs that a forecast reads the hour and the day from."""
+    holidays: Literal["none", "italy"] = "none"
+    """Whose public holidays a forecast knows."""
+
+
+class Images(Strict):
+    """A sample is an image."""
+
+    kind: Literal["images"]
+    size: Count = 64
+    """Height and width that a network sees, pixels."""
+    channels: Literal[1, 3] = 1
+
+
+class Tokens(Strict):
+    """A sample is a stretch of text."""
+
+    kind: Literal["tokens"]
+    context: Count = 256
+    """Tokens."""
+    vocabulary: int = Field(default=2048, gt=256)
+    """Entries of the tokenizer that is learnt from the training part, where no weights bring their own."""
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """What becomes of a question that does not fit into the context with its answer; it is never cut."""
+
+
+OUTPUTS = {
+    "rows": ("probability", "value", "score"),
+    "windows": ("probability", "value", "score", "quantiles"),
+    "images": ("classes",),
+    "tokens": ("tokens",),
+}
+"""Kind of sample → what a model of it can give."""
+Output = Literal["probability", "value", "score", "quantiles", "classes", "tokens"]
+
+
 class Contract(Strict):
     """What data has to look like for the recipe to work on it."""
 
     columns: tuple[ContractColumn, ...]
-    extra_features: bool = False
-    """Also learn from measurements that the contract does not name, if every bound dataset has them."""
+    extra_features: bool | Literal["numbers"] = False
+    """Also learn from measurements that the contract does not name, if every bound dataset has them; ``numbers``: from
+    numbers of no known meaning, too."""
     derived: tuple[Derived, ...] = ()
     """Further features, made of the numbers above where the data has both; for the model and its baseline alike."""
+    samples: Annotated[Rows | Windows | Images | Tokens, Field(discriminator="kind")] = Rows()
+    """What a network is shown one of at a time."""
+    output: Output | None = None
+    """What the model gives; default: a probability for a boolean target, a value for a number. ``score``: how unusual a
+    sample is; the target is then only for the evaluation."""
+    quantiles: tuple[float, ...] = ()
+    """Shares of outcomes below the foretold values, where the output is quantiles."""
+    cap: float | None = None
+    """A greater value of the target counts as this one, in training and in judging."""
+    conditions: str | None = None
+    """A concept whose columns are the settings of a machine: other measurements are then told as distances from what is
+    usual under the same settings."""
     split: Split = Split()
+
+    @model_validator(mode="after")
+    def _answerable(self) -> Contract:
+        known = OUTPUTS[self.samples.kind]
+        if self.output and self.output not in known:
+            raise ValueError(f"output {self.output} of {self.samples.kind}: it can be {', '.join(known)}")
+        if (self.output == "quantiles") != bool(self.quantiles):
+            raise ValueError("output: quantiles and a list of quantiles go together")
+        if (self.output == "quantiles") != bool(getattr(self.samples, "horizon", 0)):
+            raise ValueError("output: quantiles and samples.horizon go together: quantiles of each row ahead")
+        if any(not 0 < share < 1 for share in self.quantiles) or list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError(f"quantiles lie between 0 and 1 and ascend (found {list(self.quantiles)})")
+        if isinstance(self.samples, Windows) and not self.column("time"):
+            raise ValueError("windows need a column with role: time, by which rows are ordered")
+        if not isinstance(self.samples, Windows) and (self.conditions or self.cap is not None):
+            raise ValueError("cap and conditions are for samples of kind windows")
+        if isinstance(self.samples, Windows) and self.samples.train_on == "normal" and self.output != "score":
+            raise ValueError("train_on: normal is for output: score, whose target is not learnt from")
+        if isinstance(self.samples, Images) and not any(column.kind == "image" for column in self.columns):
+            raise ValueError("images need a column with kind: image")
+        return self
 
     @model_validator(mode="after")
     def _coherent(self) -> Contract:
@@ -109,8 +222,10 @@ class Contract(Strict):
         numbers = {column.concept for column in self.columns if column.role == "feature" and column.kind == "number"}
         if strange := sorted({name for item in self.derived for name in item.of} - numbers):
             raise ValueError(f"derived features are made of numbers of role feature, not of {', '.join(strange)}")
-        if self.split.by == "group" and not counts["group"] and not self.split.episodes_of:
-            raise ValueError("split by group needs a column with role: group, or episodes_of")
+        if self.split.by != "time" and not counts["group"] and not self.split.episodes_of:
+            raise ValueError(f"split by {self.split.by} needs a column with role: group, or episodes_of")
+        if self.split.by == "part" and not self.column("part"):
+            raise ValueError("split by part needs a column with role: part")
         if self.split.by == "time" and not counts["time"]:
             raise ValueError("split by time needs a column with role: time")
         return self
@@ -138,13 +253,16 @@ class DataRole(Strict):
 class Parameter(Strict):
     """One knob of the task, with its meaning."""
 
-    type: Literal["int", "float", "bool", "str"]
+    type: Literal["int", "float", "bool", "str", "weights"]
+    """weights: a folder or file of safetensors on this machine and the nodes, known by its digest; empty: none."""
     default: int | float | bool | str
     help: str
     range: tuple[float, float] | None = None
     choices: tuple[int | float | str, ...] | None = None
     scale: Literal["linear", "log"] = "linear"
     """How a sweep spreads its values over the range."""
+    files: tuple[str, ...] = ()
+    """Of weights: what their folder must hold beside the tensors."""
 
     @model_validator(mode="after")
     def _default_fits(self) -> Parameter:
@@ -156,6 +274,7 @@ class Parameter(Strict):
     def accept(self, value: Any) -> int | float | bool | str:
         """The value in the declared type. Raises: ValueError — it does not fit, and why."""
         kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+        kinds["weights"] = (str,)
         if not isinstance(value, kinds[self.type]) or (isinstance(value, bool) and self.type != "bool"):
             raise ValueError(f"expected {self.type}, found {value!r}")
         if self.range and isinstance(value, int | float) and not self.range[0] <= value <= self.range[1]:
@@ -166,6 +285,30 @@ class Parameter(Strict):
         return float(accepted) if self.type == "float" else accepted
 
 
+class DeepSpeed(Strict):
+    """What only strategy deepspeed asks; batch sizes, precision, clipping and optimizer are the recipe's own."""
+
+    stage: Literal[0, 1, 2, 3] = 2
+    """0: nothing is sharded; 1: the optimizer's state; 2: gradients, too; 3: parameters, too."""
+    offload: bool = False
+    """Keep the optimizer's state in the memory of the host, and step there: room on the GPU for time."""
+
+
+class Privacy(Strict):
+    """Differential privacy of the training samples: no single one of them can be read out of the weights.
+
+    Source: Abadi et al.: Deep Learning with Differential Privacy, CCS 2016, https://arxiv.org/abs/1607.00133.
+    """
+
+    kind: Literal["dp"]
+    noise: float = Field(gt=0)
+    """Standard deviation of the noise that is added to the sum of the gradients, over ``clip``."""
+    clip: float = Field(default=1.0, gt=0)
+    """The greatest norm of one sample's gradient; it stands in for train.gradient_clip."""
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    """The probability with which epsilon does not hold; well below one over the number of samples."""
+
+
 class Train(Strict):
     """How the model is trained."""
 
@@ -174,17 +317,31 @@ class Train(Strict):
     max_steps: Count | None = None
     """Stop after this many optimizer steps, whatever the epoch."""
     batch_size: Count = 256
-    """Rows in one optimizer step over all ranks together."""
+    """Rows in one optimizer step over all ranks and micro-batches together."""
+    accumulate: Count = 1
+    """Micro-batches that one optimizer step is cut into, where its rows do not fit into memory at once."""
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=1.0, gt=0)
+    privacy: Privacy | None = None
+    """None: the weights may hold what single samples say."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    activation_checkpointing: bool = False
+    """Compute each block twice rather than keep what its gradient needs; blocks are the members of ModuleLists."""
+    compile: bool = False
+    """Have torch compile the network's blocks; the first steps take minutes, the others less time."""
+    deepspeed: DeepSpeed | None = None
+    """Only with strategy deepspeed."""
     class_weights: Literal["none", "balanced"] = "none"
     patience: int = Field(default=0, ge=0)
     """Epochs without a better validation metric before an early stop; 0: never."""
     checkpoint_every: Count = 200
     """Optimizer steps between two checkpoints."""
+    keep_checkpoints: Count = 2
+    """So many of the newest; an older one stands in for one that a disk has damaged."""
     seed: int = Field(default=0, ge=0)
+    collective_timeout_s: int = Field(default=1800, ge=10)
+    """A rank that waits for the others for so long gives them up, and the job ends; seconds."""
     preflight: bool = True
     """Look at every node for some seconds before the training, and go round a bad one."""
     determinism: Literal["D0", "D1"] = "D1"
@@ -230,7 +387,13 @@ class Evaluate(Strict):
 
     metrics: tuple[Metric, ...] = Field(min_length=1)
     primary: Metric
-    baseline: Annotated[str, one_of("baseline", BASELINES)] | None = None
+    baseline: Baseline | tuple[Baseline, ...] | None = None
+    """What the model is held against; of several, the one with the best primary figure."""
+    miss_cost: float | None = Field(default=None, gt=0)
+    """So many false alarms are as bad as one miss: the threshold is then the one that costs least on the validation
+    part; default: the one with the greatest F1 there."""
+    examples: int = Field(default=0, ge=0, le=64)
+    """Misjudged images of the test part that are shown on the card, and so go where the model goes."""
     gate: Gate | None = None
 
     @model_validator(mode="after")
@@ -241,6 +404,11 @@ class Evaluate(Strict):
         if self.gate and self.gate.baseline_margin is not None and not self.baseline:
             raise ValueError("gate.baseline_margin needs a baseline")
         return self
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """What the model is held against, one after the other."""
+        return (self.baseline,) if isinstance(self.baseline, str) else self.baseline or ()
 
 
 class Recipe(Strict):
@@ -267,6 +435,16 @@ class Recipe(Strict):
     export: tuple[Annotated[str, one_of("format", FORMATS)], ...] = FORMATS
     environment: Annotated[str, AfterValidator(environments.checked)] = environments.CURRENT
     """``current``: the environment that forgia itself runs in; else a lock in the recipe's folder, or IMAGE@DIGEST."""
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Recipe:
+        wanting = sorted(NEED_NORMAL & set(self.evaluate.metrics))
+        for name, role in self.data.items():
+            target = role.contract.column("target")
+            if wanting and isinstance(role.contract.samples, Images) and target and target.normal is None:
+                text = f"say which class is the normal one: normal, at the target of data.{name}.contract"
+                raise ValueError(f"evaluate.metrics: {', '.join(wanting)}: {text}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

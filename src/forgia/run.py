@@ -95,6 +95,8 @@ class RunStatus:
     version: str | None = None
     """The registry's version of the release, once collected."""
     digest: str | None = None
+    pool: str = ""
+    """The run whose job it is, where one job has many runs."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
@@ -140,7 +142,7 @@ TIME_FIELDS = {
     State.CANCELLED: "ended",
     State.LOST: "ended",
 }
-COPIED_FIELDS = ("reason", "job_id", "scheduler", "profile", "version", "digest")
+COPIED_FIELDS = ("reason", "job_id", "scheduler", "profile", "version", "digest", "pool")
 
 
 def fold(run_id: str, lines: Iterable[dict[str, Any]]) -> RunStatus:
@@ -158,7 +160,7 @@ def _advance(status: RunStatus, state: State, line: dict[str, Any]) -> RunStatus
     if line.get("by") == "job" and status.job_id:
         facts.pop("job_id", None)  # the scheduler's own spelling is the one to ask it with
     if attempt > status.attempt:
-        status = replace(status, state=State.PLANNED, reason="", attempt=attempt, started="", ended="")
+        status = replace(status, state=State.PLANNED, reason="", attempt=attempt, started="", ended="", pool="")
     elif attempt < status.attempt:
         return status
     if ORDER[state] < ORDER[status.state] or (state is not status.state and ORDER[state] == ORDER[status.state]):

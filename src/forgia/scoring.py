@@ -6,9 +6,10 @@ import contextlib
 import csv
 import errno
 import io
+import itertools
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forgia.dataset.binding import Question
+    from forgia.dataset.dialect import ReadOptions
     from forgia.dataset.manifest import Column
     from forgia.dataset.mapping import Entry
     from forgia.dataset.parse import Reject
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from forgia.vocabulary import Vocabulary
 
 PREDICTION = "prediction"
-"""float32: the probability, or the value in the target's unit."""
+"""float32: the probability, the value in the target's unit, or how unusual it is."""
 PREDICTED = "predicted"
 """bool: whether the probability reaches the threshold; only where the model gives probabilities."""
 FEATURES = "features.json"
@@ -63,44 +65,84 @@ class Model:
     metrics: Mapping[str, Any]
     """What the release's metrics.json says; empty where it has none."""
     session: Any
-    """The onnxruntime session."""
+    """The onnxruntime session; None for a language model, which answers to no rows."""
 
     def predict(self, table: pa.Table, *, threshold: float | None = None) -> pa.Table:
         """The table with ``prediction`` and, for a classifier, ``predicted`` beside its own columns.
 
-        Columns are named and in the units of the model's features; others pass through untouched.
+        Columns are named and in the units of the model's features; others pass through untouched. A model of windows
+        takes the table for whole histories. Of a model that gives forecasts, what ``forecast`` says; of one that looks
+        at images, what ``forgia.inspection`` does.
         Raises: UserError — a feature is missing, a column is in the way, or a threshold has no meaning here.
         """
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         limit = self.threshold(threshold)
+        if self.spec.output == "quantiles":
+            return self.forecast(table)
+        if self.spec.samples["kind"] == "images":
+            from forgia import inspection
+
+            return inspection.inspect(self.spec, table, self._look, threshold=limit)
         if taken := {PREDICTION, PREDICTED} & set(table.column_names):
             raise UserError(f"the table already has a column {', '.join(sorted(taken))}; rename it first")
-        answers = self._run(self.spec.encode(table), rows=table.num_rows)
-        scored = table.append_column(PREDICTION, pa.array(answers, pa.float32()))
-        return scored if limit is None else scored.append_column(PREDICTED, pa.array(answers >= limit, pa.bool_()))
+        answers = self._answers(table)
+        scored = table.append_column(PREDICTION, answers)
+        if limit is None:
+            return scored
+        return scored.append_column(PREDICTED, pc.greater_equal(answers, pa.scalar(limit, pa.float64())))
+
+    def _answers(self, table: pa.Table) -> pa.Array:
+        """An answer a row."""
+        import pyarrow as pa
+
+        from forgia import histories
+
+        if histories.is_meant(self.spec):
+            return histories.answers(self.spec, table, lambda seen: self._run(seen, rows=len(seen["numeric"])))
+        return pa.array(self._run(self.spec.encode(table), rows=table.num_rows).reshape(-1), pa.float32())
+
+    def forecast(self, table: pa.Table) -> pa.Table:
+        """The next steps of every series of a table of readings: its group, the moments, and a column a quantile.
+
+        Raises: UserError — readings are not regular, or no series has enough history.
+        """
+        from forgia import forecasting
+
+        return forecasting.forecast(self.spec, table, lambda inputs: self._run(inputs, rows=len(inputs["numeric"])))
 
     def threshold(self, given: float | None = None) -> float | None:
         """The probability from which the answer is yes; None for a model of values. Raises: UserError."""
-        if self.spec.output == "value":
+        if self.spec.output == "tokens":
+            text = f"{self.ref} is a language model: it goes on with a text, and has no answer to rows of a table"
+            raise UserError(text, hint="forgia model pull writes it to a folder; its README.md says how it is asked")
+        if self.spec.output in ("value", "quantiles"):
             if given is not None:
-                raise UserError(f"{self.ref} predicts a value, not a probability; a threshold has no meaning for it")
+                raise UserError(f"{self.ref} predicts values, not a probability; a threshold has no meaning for it")
             return None
-        if given is not None and not 0.0 <= given <= 1.0:
+        if self.spec.output == "classes" and self.spec.normal is None:
+            if given is not None:
+                raise UserError(f"{self.ref} knows no normal class to hold others against; a threshold has no meaning")
+            return None
+        if given is not None and self.spec.output != "score" and not 0.0 <= given <= 1.0:
             raise UserError(f"threshold {given}: a probability lies between 0 and 1")
         chosen = self.spec.threshold if given is None else given
         return 0.5 if chosen is None else chosen
+
+    def _look(self, seen: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        return self._run(seen, rows=len(seen["image"]))
 
     def _run(self, inputs: Mapping[str, npt.NDArray[Any]], *, rows: int) -> npt.NDArray[np.float32]:
         import numpy as np
 
         wanted = [item.name for item in self.session.get_inputs()]
-        answers = np.empty(rows, dtype=np.float32)
+        answers = [] if rows else [np.zeros(0, dtype=np.float32)]
         for start in range(0, rows, CHUNK_ROWS):
             part = slice(start, min(start + CHUNK_ROWS, rows))
             (found,) = self.session.run(["output"], {name: inputs[name][part] for name in wanted})
-            answers[part] = np.asarray(found, dtype=np.float32).reshape(-1)
-        return answers
+            answers.append(np.asarray(found, dtype=np.float32))
+        return np.concatenate(answers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +182,7 @@ def load_release(home: HomePaths, organisation: str, ref: str, *, advance: Advan
         columns=tuple(_first_by_name(origins)),
         origins=origins,
         metrics=release.read_json(METRICS),
-        session=_session(release, found.ref),
+        session=None if spec.output == "tokens" else _session(release, found.ref),
     )
 
 
@@ -188,6 +230,7 @@ def score_file(
     vocabulary: Vocabulary,
     threshold: float | None = None,
     mapping: Mapping[str, Entry] | None = None,
+    options: ReadOptions | None = None,
     advance: Advance = idle,
 ) -> Scored:
     """Read new rows as datasets are read (any header, unit and format that binds), predict, write one file.
@@ -197,7 +240,8 @@ def score_file(
     """
     check_output(output, source)
     remarks = _Remarks(origins=model.origins)
-    batches = _read(model, source, remarks, vocabulary=vocabulary, mapping=mapping, advance=advance)
+    told = {"mapping": mapping, "options": _by_its_clock(model, options, remarks)}
+    batches = _read(model, source, remarks, vocabulary=vocabulary, told=told, advance=advance)
     done = replace(score(model, batches, output, threshold=threshold), assumed=tuple(remarks.assumed))
     if not remarks.rejects:
         return done
@@ -206,13 +250,39 @@ def score_file(
     return replace(done, rejected=len(remarks.rejects), rejects=place)
 
 
-def check_output(output: Path, source: Path) -> None:
+def score_images(
+    model: Model, paths: Sequence[Path], output: Path, *, threshold: float | None = None, advance: Advance = idle
+) -> Scored:
+    """Say of image files, or of all images in folders, which class each shows; write one file.
+
+    Images that cannot be read go to a CSV beside the output, with the reason; ``advance`` is told the bytes read.
+    Raises: UserError — a path holds no image, or none can be read; nothing is written then.
+    """
+    from forgia.dataset.image_rows import read
+
+    check_output(output, *paths)
+    rejects: list[Reject] = []
+    column = str(model.spec.samples["column"])
+    batches = read(paths, column=column, on_reject=rejects.append, advance=advance)
+    first = next(batches, None)
+    if first is None:
+        lines = "".join(f"\n  {reject.source}: {reject.reason}" for reject in rejects[:5])
+        raise UserError(f"no image could be read; nothing was written{lines}")
+    done = score(model, itertools.chain([first], batches), output, threshold=threshold)
+    if not rejects:
+        return done
+    place = output.with_name(f"{output.stem}.rejects.csv")
+    _write_rejects(place, rejects)
+    return replace(done, rejected=len(rejects), rejects=place)
+
+
+def check_output(output: Path, *sources: Path) -> None:
     """Raises: UserError — the answer cannot be written there, told before anything is read."""
     if output.is_dir():
         raise UserError(f"{output}: is a folder; name a file in it, such as {output / 'scored.parquet'}")
     if output.suffix.lower() not in SUFFIXES:
         raise UserError(f"{output}: the format is seen in the suffix; name it .parquet or .csv")
-    if output.exists() and output.samefile(source):
+    if output.exists() and any(output.samefile(source) for source in sources):
         raise UserError(f"{output}: would take the place of its own input; name another file")
 
 
@@ -239,31 +309,54 @@ def _read(
     remarks: _Remarks,
     *,
     vocabulary: Vocabulary,
-    mapping: Mapping[str, Entry] | None,
+    told: Mapping[str, Any],
     advance: Advance,
 ) -> Iterator[pa.Table]:
-    """The input's rows by the model's columns; only the features must be there."""
+    """The input's rows by the model's columns; only the features must be there. Args: told — to ``read_bound``."""
     import pyarrow as pa
 
+    from forgia import histories
     from forgia.dataset.reader import read_bound
 
-    features = set(model.spec.columns)
+    features = set(_needed(model.spec))
     batches = read_bound(
         source,
         model.columns,
         vocabulary=vocabulary,
         optional=[column.name for column in model.columns if column.name not in features],
-        mapping=mapping,
         ask=remarks.recall,
         on_reject=remarks.rejects.append,
         advance=advance,
+        **told,
     )
     first = next(batches, None)
     if first is None:
         lines = "".join(f"\n  {reject.source}:{reject.line}: {reject.reason}" for reject in remarks.rejects[:5])
         raise UserError(f"{source}: no row could be read; nothing was written{lines}")
+    if histories.is_meant(model.spec):
+        remarks.assumed += histories.remarks(model.spec, first.schema.names)
     yield pa.Table.from_batches([first])
     yield from (pa.Table.from_batches([batch]) for batch in batches)
+
+
+def _needed(spec: FeatureSpec) -> Sequence[str]:
+    """Columns that an input must have."""
+    if spec.output != "quantiles":
+        return spec.columns
+    from forgia import forecasting
+
+    return forecasting.needed(spec)
+
+
+def _by_its_clock(model: Model, options: ReadOptions | None, remarks: _Remarks) -> ReadOptions | None:
+    """A forecast's times that say no zone are those of the clock that the model reads the hour from."""
+    from forgia.dataset.dialect import ReadOptions
+
+    said, zone = options or ReadOptions(), model.spec.samples.get("time_zone", "UTC")
+    if model.spec.output != "quantiles" or zone == said.time_zone or said.time_zone != "UTC":
+        return options
+    remarks.assumed.append(f"times that say no zone are read as those of {zone}")
+    return replace(said, time_zone=zone)
 
 
 def as_in_training(header: str, origins: Iterable[Column]) -> Entry | None:
@@ -299,6 +392,7 @@ def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold:
 
     limit = model.threshold(threshold)
     rows = yes = 0
+    batches = together(batches) if model.spec.samples["kind"] == "windows" else batches
     with _writing_beside(output) as part:
         writer = None
         try:
@@ -315,6 +409,14 @@ def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold:
         if writer is None:
             raise UserError("the input holds no rows; nothing was written")
     return Scored(path=output, rows=rows, predicted=None if limit is None else yes, threshold=limit)
+
+
+def together(batches: Iterable[pa.Table]) -> list[pa.Table]:
+    """All rows as one batch, where an answer needs more than a row; none where there are none."""
+    import pyarrow as pa
+
+    found = list(batches)
+    return [pa.concat_tables(found)] if found else []
 
 
 def _writer(path: Path, schema: pa.Schema, *, as_csv: bool) -> Any:

@@ -27,7 +27,13 @@ from forgia.document import CoreLoader
 from forgia.errors import Problem, UserError, nearest
 from forgia.recipe import Parameter, Recipe, Train
 
-LOWER_IS_BETTER = frozenset({"brier", "mae", "rmse"})
+LOWER_IS_BETTER = frozenset(
+    (
+        *("brier", "mae", "perplexity", "phm08", "pinball", "rmse"),
+        *("escape_rate", "false_alarm_rate", "false_reject_rate", "missed_alarm_rate"),
+        *("window_false_alarm_rate", "window_missed_alarm_rate"),
+    )
+)
 """Of the metrics a recipe can ask for; the others are better the higher they are."""
 MOST_POINTS = 10_000
 DIGITS = 6

@@ -133,7 +133,7 @@ def inquire(scheduler: Scheduler, mine: Sequence[RunStatus]) -> list[tuple[str, 
     job_ids = [adopted.get(s.run_id, "") if s.run_id in orphans else s.job_id or "" for s in mine]
     views = scheduler.states([job_id for job_id in job_ids if job_id])
     pairs = zip(mine, job_ids, strict=True)
-    return [(job_id, of_run(views.get(job_id), status.run_id)) for status, job_id in pairs]
+    return [(job_id, of_run(views.get(job_id), status.pool or status.run_id)) for status, job_id in pairs]
 
 
 def of_run(view: JobView | None, run_id: str) -> JobView | None:
@@ -272,7 +272,7 @@ def cancel(home: HomePaths, schedulers: Schedulers, ids: Sequence[str]) -> list[
     for name, mine in by_scheduler.items():
         job_ids = [status.job_id for status in mine if status.job_id and status.run_id in answers.known]
         if name and job_ids:
-            schedulers(name).cancel(job_ids)
+            schedulers(name).cancel(list(dict.fromkeys(job_ids)))
         for status in mine:
             call_off(home.run(status.run_id), status.attempt)
     if answers.complaints:

@@ -18,6 +18,8 @@ from forgia.run import Journal, RunStatus, State
 from forgia.store import private_directory, read_json, read_lines, write_json
 
 SCHEMA_VERSION = 1
+GIVEN_UP = "given up early"
+"""How the reason of a point begins that was not worth its time."""
 EVALUATION = "evaluation"
 """Kind of the line of a run's metrics that holds its figures."""
 
@@ -56,6 +58,8 @@ class Sweep:
     """Members in the queue at once, at most."""
     collects_all: bool = False
     """Every release goes to the registry, not the best alone."""
+    job: str = ""
+    """The run whose one job tries all points; empty: each has its own, of an array."""
 
     @property
     def run_ids(self) -> list[str]:
@@ -120,8 +124,10 @@ def sweeps(home: HomePaths) -> Iterator[Sweep]:
 
 
 def unregistered(home: HomePaths) -> set[str]:
-    """Runs whose release stays in their folder unless somebody asks: the sweep registers its best."""
-    return {run_id for sweep in sweeps(home) if not sweep.collects_all for run_id in sweep.run_ids}
+    """Runs whose release stays in their folder unless somebody asks: the sweep registers its best. Its job has none."""
+    every = list(sweeps(home))
+    members = {run_id for sweep in every if not sweep.collects_all for run_id in sweep.run_ids}
+    return members | {sweep.job for sweep in every}
 
 
 # The table

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from forgia import digest, document, space, status, store, submission
+from forgia import digest, document, pooling, space, status, store, submission
 from forgia import plan as planning
 from forgia import sweep as sweeps
 from forgia.errors import ClusterError, ForgiaError, Problem, Refused, UserError
@@ -44,6 +44,8 @@ class Wanted:
     seed: int = 0
     parallel: int | None = None
     collects_all: bool = False
+    with_ray: bool = False
+    """In one allocation, where poor points are given up early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class SweepPlan:
 
     sweep: Sweep
     plans: tuple[Plan, ...]
+    job: Plan | None = None
+    """Of the one job that tries all points, where it is to be one."""
 
 
 def resolve(
@@ -85,6 +89,13 @@ def resolve(
     return SweepPlan(sweep=made, plans=tuple(plans))
 
 
+def in_one_job(swept: SweepPlan, base: Plan) -> SweepPlan:
+    """The same sweep as one job; ``base`` is the plan without what varies, with resources for many points at once."""
+    plan = replace(base, request=pooling.request_of(base, swept.sweep.id, swept.sweep.members))
+    job = submission.new_run_id(plan, taken=())
+    return replace(swept, sweep=replace(swept.sweep, job=job), job=plan)
+
+
 def point_plans(folder: RecipeFolder, base: Plan, points: Sequence[space.Point], choice: Choice) -> list[Plan]:
     """The base plan with each point laid over it. Raises: UserError — values that do not fit, all of them."""
     plans: list[Plan] = []
@@ -96,7 +107,7 @@ def point_plans(folder: RecipeFolder, base: Plan, points: Sequence[space.Point],
         except UserError as error:
             problems |= dict.fromkeys(error.problems)
             continue
-        changed = {"params": params, "train": recipe.train.model_dump(mode="json")}
+        changed = {"params": planning.pinned(recipe, params)[0], "train": recipe.train.model_dump(mode="json")}
         plans.append(replace(base, request={**base.request, **changed}, origins=origins))
     if problems:
         raise document.invalid(folder.document.path, list(problems)[:MOST_PROBLEMS])
@@ -135,6 +146,8 @@ def start(home: HomePaths, plan: SweepPlan, schedulers: Schedulers, *, budget: B
         for member, item in zip(sweep.members, plan.plans, strict=True):
             if not home.run(member.run_id).request.is_file():
                 make_run(home, member.run_id, item)
+        if plan.job and not home.run(sweep.job).request.is_file():
+            make_run(home, sweep.job, plan.job)
         desk = Desk(schedulers=schedulers, budget=budget)
         deliver(home, sweep, desk, is_wanted=lambda found: has_not_begun(home, found))
     return sweep
@@ -167,16 +180,23 @@ def retry(home: HomePaths, sweep: Sweep, schedulers: Schedulers, *, budget: Budg
     Raises: UserError — there are none.
     """
     with store.locked(home.sweep(sweep.id).lock):
-        sent = deliver(home, sweep, Desk(schedulers=schedulers, budget=budget), is_wanted=submission.is_ready)
+        sent = deliver(home, sweep, Desk(schedulers=schedulers, budget=budget), is_wanted=is_worth_another)
     if not sent:
         raise UserError(f"sweep {sweep.id}: no member has failed", hint=f"forgia sweep show {sweep.id}")
     return sent
 
 
+def is_worth_another(found: RunStatus) -> bool:
+    """Another attempt can be made, and it was not given up for want of promise."""
+    return submission.is_ready(found) and not found.reason.startswith(sweeps.GIVEN_UP)
+
+
 def cancel(home: HomePaths, sweep: Sweep, schedulers: Schedulers) -> list[RunStatus]:
     """End our members that have not ended; nothing of the sweep is sent meanwhile. Raises: as ``status.cancel``."""
     with store.locked(home.sweep(sweep.id).lock):
-        return status.cancel(home, schedulers, [run_id for run_id in sweep.run_ids if is_mine(home.run(run_id))])
+        mine = [run_id for run_id in sweep.run_ids if is_mine(home.run(run_id))]
+        jobs = [sweep.job] if sweep.job and is_mine(home.run(sweep.job)) else []
+        return status.cancel(home, schedulers, [*mine, *jobs])[: len(mine)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +212,8 @@ def deliver(home: HomePaths, sweep: Sweep, desk: Desk, *, is_wanted: Callable[[R
     withdraw_unsent(home, sweep, desk.budget)
     found = stand(home, sweep, desk.schedulers)
     ready = [seen for seen in found if is_wanted(seen) and is_mine(home.run(seen.run_id))]
+    if sweep.job:
+        return pooling.deliver(home, sweep, ready, desk.schedulers, budget=desk.budget)
     busy = sum(status.is_open(seen) for seen in found)
     room = len(ready) if sweep.most_open is None else max(sweep.most_open - busy, 0)
     ready = ready[:room]

@@ -16,7 +16,7 @@ from forgia.errors import NotFound, Problem, UserError
 if TYPE_CHECKING:
     from forgia.catalogue import Catalogue
 
-KINDS = ("number", "category", "boolean", "text", "time")
+KINDS = ("number", "category", "boolean", "text", "time", "image")
 ROLES = ("measurement", "counter", "identifier", "label", "time", "category")
 SENSITIVITIES = ("public", "internal", "confidential")
 LANGUAGES = ("it", "en")

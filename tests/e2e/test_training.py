@@ -34,7 +34,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from forgia_jobs import scores
+from forgia_jobs.judging import scores
 
 
 class Tiny(nn.Module):
@@ -301,7 +301,7 @@ def test_a_broken_checkpoint_is_set_aside_for_the_one_before(uninterrupted: RunP
     paths = make_run(tmp_path, params={"dropout": 0.2})
     assert train_here(paths) == 0
     newest = max(paths.checkpoints.glob("step-*"))
-    weights = newest / "model.safetensors"
+    weights = newest / "rank-00000.safetensors"
     with weights.open("r+b") as file:
         file.seek(-3, os.SEEK_END)
         file.write(b"bad")

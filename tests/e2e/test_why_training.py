@@ -22,6 +22,7 @@ from forgia.causes import Explanation
 from forgia.paths import HomePaths, RunPaths
 from forgia.run import Journal, State
 from forgia.schedulers.local import LocalScheduler
+from forgia_jobs.checkpoints import checkpoint
 
 LOSS = "        answers = model(batch["
 ON_RANK_1 = 'import os\n        if os.environ.get("SUBMITIT_LOCAL_GLOBALID") == "1":\n            '
@@ -166,6 +167,35 @@ def test_of_two_ranks_the_one_whose_code_failed_is_named(
     assert "OSError: no probe" in found.sentence
     (line,) = [line for line in Journal(paths).read() if line["event"] == "failed"]
     assert (line["rank"], line["kind"], line["reason"]) == (1, "OSError", "rank-1: OSError: no probe")
+
+
+STEP_9 = 'globals().setdefault("seen", []).append(1)\n        if len(seen) == 9 and '
+"""What a rank does in its ninth step, when there is a checkpoint of the sixth."""
+LOST = {
+    "killed": "os.kill(os.getpid(), 9)",
+    "nan": 'batch["target"].fill_(float("nan"))',
+    "memory": "torch.empty(2**48)",
+    "hang": "__import__('time').sleep(600)",
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "cause", "rank"),
+    [("killed", "lost-peer", 1), ("nan", "nan-loss", None), ("memory", "host-memory", 1), ("hang", "lost-peer", 1)],
+)
+def test_a_rank_that_is_lost_half_way_ends_the_job_soon_with_its_cause_and_the_last_checkpoint_holds(
+    home: HomePaths, local: Callable[[RunPaths], Explanation], how: str, cause: str, rank: int | None
+) -> None:
+    on_rank_1 = f'{STEP_9}os.environ.get("SUBMITIT_LOCAL_GLOBALID") == "1":\n            {LOST[how]}'
+    train = {"checkpoint_every": 3, "collective_timeout_s": 10}
+    paths = broken_run(home, before="import os\n", in_loss=on_rank_1, resources={"tasks_per_node": 2}, train=train)
+    found = local(paths)
+    assert found.cause == cause, (found, found_reason(paths))
+    assert rank is None or found.rank == rank
+    identity = digest.of_json(json.loads(paths.request.read_text()))
+    place, notes = checkpoint.choose(paths.checkpoints, identity=identity, attempt=2)
+    assert place is not None
+    assert (place.name in ("step-000000003", "step-000000006"), notes) == (True, [])  # the newer may not be done yet
 
 
 def found_reason(paths: RunPaths) -> str:

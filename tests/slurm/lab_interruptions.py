@@ -122,8 +122,8 @@ KINDS: dict[str, Callable[[SlurmLab, str, int], None]] = {
     "time_limit": reach_time_limit,
     "node_failure": lose_node,
 }
-MOST_LOST = {"preemption": 1, "time_limit": 1, "node_failure": CHECKPOINT_EVERY}
-"""Steps that may have to be done again."""
+MOST_LOST = {"preemption": 1, "time_limit": 1, "node_failure": 2 * CHECKPOINT_EVERY}
+"""Steps that may have to be done again; a checkpoint that was in the making when its node was lost does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,8 @@ PROGRAMS = {
         import json, pathlib
         from forgia.run import Journal, State
         from forgia.schedulers.payload import ANOTHER_ATTEMPT
-        from forgia_jobs import attempt, preflight
+        from forgia_jobs import attempt
+        from forgia_jobs.meeting import preflight
 
         def main(folder):
             bad = json.loads(pathlib.Path(folder, "bad.json").read_text())
@@ -44,7 +45,7 @@ PROGRAMS = {
         import json, os, pathlib, time
         import torch
         from forgia.paths import RunPaths
-        from forgia_jobs import placement, rendezvous
+        from forgia_jobs.meeting import placement, rendezvous
 
         def main(folder):
             paths, placed = RunPaths(pathlib.Path(folder)), placement.discover()

@@ -131,7 +131,7 @@ def test_a_derived_measurement_is_what_its_operation_says_and_survives_json(
 
 
 def test_edges_lie_where_the_target_changes() -> None:
-    from forgia_jobs import edges
+    from forgia_jobs.samples import edges
 
     values = np.linspace(0, 100, 2001)
     table = pa.table({"a": values, "y": values > 97.5})

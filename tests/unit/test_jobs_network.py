@@ -13,8 +13,8 @@ import torch
 from forgia import features
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
-from forgia_jobs import export, loop
 from forgia_jobs.task import TrainingTask, load_task
+from forgia_jobs.telling import export
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "predictive-maintenance"
 PARAMS = {"width": 8, "depth": 2, "members": 3, "embedding": 4, "intervals": 6, "dropout": 0.0}
@@ -85,11 +85,13 @@ def test_onnx_answers_as_torch_does_from_one_row_on(
     target: str, categorical: tuple[str, ...], task: TrainingTask, tmp_path: Path
 ) -> None:
     of = spec(target, categorical)
-    model, inputs = task.model(of, PARAMS).eval(), batch(of)
+    model = task.model(of, PARAMS).eval()
+    inputs = {name: tensor for name, tensor in batch(of).items() if name in ("numeric", "categorical")}
     export.write_onnx(tmp_path / "model.onnx", task, model, sample=inputs)
     for rows in (1, 2, 60):
-        some = {name: inputs[name][:rows] for name in ("numeric", "categorical")}
-        expected = loop.predict(task, model, some).numpy()
+        some = {name: tensor[:rows] for name, tensor in inputs.items()}
+        with torch.no_grad():
+            expected = task.predict(model, some).numpy()
         is_probability = target == "failed"
         export.check_onnx(tmp_path / "model.onnx", some, expected=expected, is_probability=is_probability)
     assert str(Path(__file__).parents[2]).encode() not in (tmp_path / "model.onnx").read_bytes()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from forgia.errors import ClusterError
 from forgia.paths import RunPaths
-from forgia_jobs import nodelist, placement, rendezvous
-from forgia_jobs.placement import Placement
+from forgia_jobs.meeting import nodelist, placement, rendezvous
+from forgia_jobs.meeting.placement import Placement
 from forgia_jobs.request import Resources
 
 

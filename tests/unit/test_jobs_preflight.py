@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from forgia.paths import RunPaths
 from forgia.run import Journal, State
 from forgia.store import private_directory, write_json
-from forgia_jobs import preflight, rendezvous
-from forgia_jobs.placement import Placement
-from forgia_jobs.preflight import Asked, BadNodes, Facts
-from forgia_jobs.rendezvous import Absent, World
+from forgia_jobs.meeting import preflight, rendezvous
+from forgia_jobs.meeting.placement import Placement
+from forgia_jobs.meeting.preflight import Asked, BadNodes, Facts
+from forgia_jobs.meeting.rendezvous import Absent, World
 from forgia_jobs.request import Resources
 
 HOSTS = ("n1", "n2")
@@ -140,8 +140,8 @@ RANK = """
     import torch
     from forgia.paths import RunPaths
     from forgia.run import Journal
-    from forgia_jobs import preflight, rendezvous
-    from forgia_jobs.placement import Placement
+    from forgia_jobs.meeting import preflight, rendezvous
+    from forgia_jobs.meeting.placement import Placement
     from forgia_jobs.request import Resources
 
     rank, folder, bad = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3] == sys.argv[1]

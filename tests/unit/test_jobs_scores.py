@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from forgia_jobs import scores
+from forgia_jobs.judging import scores
 
 PAIRS = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=60).filter(
     lambda rows: 0 < sum(true for _, true in rows) < len(rows)

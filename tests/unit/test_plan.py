@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,57 @@ def test_every_misfit_with_the_cluster_is_told_at_once(
 def test_a_laptop_is_one_machine(folder: recipe.RecipeFolder, home: HomePaths, vocabulary: Vocabulary) -> None:
     with pytest.raises(UserError, match="is one machine"):
         resolve(folder, home, vocabulary, "resources.nodes=2", on=profile_of("laptop"))
+
+
+@pytest.mark.parametrize(
+    ("sets", "sentence"),
+    [
+        (("train.deepspeed.stage=3",), "settings of DeepSpeed, but train.strategy is ddp"),
+        (("train.strategy=fsdp", "train.precision=bf16"), "bf16 needs GPUs"),
+        (
+            ("train.strategy=deepspeed", "train.deepspeed.offload=true"),
+            "there is no GPU to keep free, as resources.gpus_per_node is 0",
+        ),
+        (
+            ("train.strategy=deepspeed", "train.deepspeed={stage: 0, offload: true}", "resources.gpus_per_node=1"),
+            "stage 0 does not shard the optimizer's state",
+        ),
+        (
+            ("train.strategy=deepspeed", "train.deepspeed.stage=3", "train.compile=true"),
+            "stage 3 gathers weights inside the blocks",
+        ),
+        (
+            ("train.batch_size=7", "train.accumulate=4", "resources.tasks_per_node=2"),
+            "7 rows are fewer than 2 process(es) x 4 micro-batch(es)",
+        ),
+        (("train.strategy=horovod",), "ddp"),
+    ],
+)
+def test_settings_of_the_training_that_cannot_go_together_are_refused_with_the_reason(
+    folder: recipe.RecipeFolder,
+    home: HomePaths,
+    vocabulary: Vocabulary,
+    monkeypatch: pytest.MonkeyPatch,
+    sets: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(UserError) as caught:
+        resolve(folder, home, vocabulary, *sets)
+    assert sentence in caught.value.message
+    assert len(caught.value.problems) == 1
+
+
+def test_a_strategy_needs_its_package_only_where_the_job_runs_in_this_environment(
+    folder: recipe.RecipeFolder, home: HomePaths, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "deepspeed" else name)
+    with pytest.raises(UserError, match="deepspeed is not installed in this environment"):
+        resolve(folder, home, vocabulary, "train.strategy=deepspeed")
+    elsewhere = profile_of(python="/opt/python")
+    found = resolve(folder, home, vocabulary, "train.strategy=deepspeed", "train.deepspeed.stage=3", on=elsewhere)
+    assert found.request["train"]["deepspeed"] == {"stage": 3, "offload": False}
+    resolve(folder, home, vocabulary, "train.strategy=fsdp", "train.accumulate=4")
 
 
 def test_data_that_breaks_the_contract_is_told_with_what_it_has(

@@ -160,3 +160,38 @@ def test_the_published_schema_knows_every_section() -> None:
     schema = recipe.json_schema()
     assert set(recipe.Recipe.model_fields) == set(schema["properties"])
     assert document.dotted(("data", "x", "columns", 2, "unit")) == "data.x.columns[2].unit"
+
+
+WINDOWS = GOOD.replace(
+    "      split: {by: group}", "      samples: {kind: windows, length: 4}\n      split: {by: group}"
+).replace(
+    "        - {concept: machine_id", "        - {concept: cycle_count, role: time}\n        - {concept: machine_id"
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "said"),
+    [
+        ("length: 4}", "length: 4, train_on: normal}", "train_on: normal is for output: score"),
+        ("split: {by: group}", "split: {by: part}", "split by part needs a column with role: part"),
+        ("- {concept: cycle_count, role: time}", "- {concept: cycle_count}", "windows need a column with role: time"),
+        ("kind: windows, length: 4", "kind: rows", None),
+    ],
+)
+def test_what_windows_need_is_said(
+    tmp_path: Path, vocabulary: Vocabulary, written: str, instead: str, said: str | None
+) -> None:
+    root = folder(tmp_path, WINDOWS.replace(written, instead))
+    if said is None:
+        assert recipe.load(root, vocabulary).recipe.data["machines"].contract.samples.kind == "rows"
+        return
+    with pytest.raises(UserError) as caught:
+        recipe.load(root, vocabulary)
+    assert said in str(caught.value.problems)
+
+
+def test_a_cap_and_conditions_are_for_windows(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    text = GOOD.replace("      split: {by: group}", "      cap: 125\n      split: {by: group}")
+    with pytest.raises(UserError) as caught:
+        recipe.load(folder(tmp_path, text), vocabulary)
+    assert "for samples of kind windows" in str(caught.value.problems)

@@ -108,6 +108,6 @@ def test_points_fill_the_space_more_evenly_than_chance_would(seed: int, axes: in
 
 
 def test_what_is_better_is_what_the_jobs_hold_for_better() -> None:
-    from forgia_jobs.scores import LOWER_IS_BETTER
+    from forgia_jobs.judging.scores import LOWER_IS_BETTER
 
     assert {name for name in METRICS if name in LOWER_IS_BETTER} == space.LOWER_IS_BETTER

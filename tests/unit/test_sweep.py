@@ -347,7 +347,7 @@ def test_a_place_in_an_array_reads_back_from_its_text(number: int, index: int) -
 
 
 def test_a_task_of_an_array_names_its_job_as_its_submitter_does() -> None:
-    from forgia_jobs import placement
+    from forgia_jobs.meeting import placement
 
     step = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_ID": "12"}
     array = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}

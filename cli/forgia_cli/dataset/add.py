@@ -35,11 +35,15 @@ def add(
     **said: Any,
 ) -> None:
     """Read an export (CSV, Parquet, .gz, .zst, or a folder of them), bind its columns to the vocabulary, convert their
-    units and store it as the next version of dataset NAME.
+    units and store it as the next version of dataset NAME. A folder that holds one folder of images (PNG, JPEG, BMP) a
+    class becomes a dataset of images; a table beside them with the columns file, class and part may say more. A folder
+    of Markdown becomes a dataset of documents; of .txt, too, with --format documents.
 
     \b
     forgia dataset add mill-7 export.csv
     forgia dataset add line-3 exports/ --mapping line-3.yaml
+    forgia dataset add castings photos/
+    forgia dataset add manuals manuals/ --format documents
     """
     from forgia.dataset import ingest
     from forgia_cli.dataset.options import terms_of, vocabulary_of

@@ -28,6 +28,12 @@ _OPTIONS = (
         show_default=True,
         help="Share of rows that may be rejected.",
     ),
+    click.option(
+        "--format", "form", metavar="NAME", help="cmapss: NASA's run-to-failure files of engines; documents: texts."
+    ),
+    click.option(
+        "--file-column", metavar="NAME", help="Keep the name of each row's file as this column, such as run_id."
+    ),
     click.option("--no-header", is_flag=True, help="The first line is data already."),
     click.option("--columns", metavar="A,B,C", help="Names of all columns, instead of the header's."),
     click.option(
@@ -71,9 +77,10 @@ def terms_of(said: Mapping[str, Any], vocabulary: Vocabulary) -> Terms:
         header=not said["no_header"],
         columns=tuple(name.strip() for name in said["columns"].split(",")) if said["columns"] else (),
         time_zone=said["time_zone"],
+        format=said["form"],
     )
     entries = mapping.load(said["mapping"], vocabulary) if said["mapping"] else None
-    chosen = {key: said[key] for key in ("keep_unbound", "max_rejects", "title", "licence")}
+    chosen = {key: said[key] for key in ("keep_unbound", "file_column", "max_rejects", "title", "licence")}
     return Terms(read=read, mapping=entries, **chosen)
 
 

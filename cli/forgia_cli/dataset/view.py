@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from forgia.dataset.binding import Ask, Question
     from forgia.dataset.dataset import Dataset
-    from forgia.dataset.ingest import Added, Plan
+    from forgia.dataset.ingest import Added, AnyPlan
     from forgia.dataset.mapping import Entry
     from forgia.vocabulary import Vocabulary
     from forgia_cli.app import App
@@ -34,7 +34,11 @@ def dataset_json(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def show_plan(app: App, plan: Plan, *, as_json: bool) -> None:
+WHOLE = {"parquet": "Parquet", "cmapss": "C-MAPSS"}
+"""Formats that are not a spelling of text."""
+
+
+def show_plan(app: App, plan: AnyPlan, *, as_json: bool) -> None:
     """What each column of each file would become, and what is open."""
     files = []
     for opened, found in zip(plan.opened, plan.bindings, strict=True):
@@ -52,16 +56,26 @@ def show_plan(app: App, plan: Plan, *, as_json: bool) -> None:
         listed = [
             {"path": str(o.path), "columns": [dict(zip(keys, row, strict=True)) for row in rows]} for o, rows in files
         ]
-        app.show_json({"files": listed, "complete": not plan.open_questions})
+        app.show_json({"files": listed, **images_json(plan), "complete": not plan.open_questions})
         return
-    for opened, rows in files:
-        app.say(
-            f"{opened.path}: {spelling(opened.dialect)}" if opened.format != "parquet" else f"{opened.path}: Parquet"
-        )
-        app.table(("header", "concept", "kind", "unit in file", "unit kept", "binding", "confidence"), rows)
+    for place, (opened, rows) in enumerate(files):
+        app.say(f"{opened.path}: {WHOLE.get(opened.format) or spelling(opened.dialect)}")
+        if place + 1 == len(files) or files[place + 1][1] != rows:  # of files that are alike, once
+            app.table(("header", "concept", "kind", "unit in file", "unit kept", "binding", "confidence"), rows)
+    if told := images_json(plan):
+        app.say(f"{told['images']:,} images")
+        if told["classes"]:
+            app.table(("class", "images"), sorted(told["classes"].items()))
     if plan.open_questions:
         app.say(f"\nopen; a mapping file to check:\n\n{plan.mapping_text()}")
     app.say("nothing was imported (--dry-run)")
+
+
+def images_json(plan: AnyPlan) -> dict[str, Any]:
+    """How many images of which class a folder holds, as far as its folders tell; nothing for tables."""
+    from forgia.dataset.images import ImagePlan
+
+    return {"images": len(plan.files), "classes": dict(plan.classes)} if isinstance(plan, ImagePlan) else {}
 
 
 def spelling(dialect: Any) -> str:

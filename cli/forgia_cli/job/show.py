@@ -6,6 +6,10 @@ import click
 
 from forgia_cli.app import App, json_option
 
+COSTS = ("cost", "speed")
+"""Kinds of lines of the metrics that say what an attempt took; the last of them says most."""
+UNTOLD = ("t", "kind", "progress")
+
 
 @click.command()
 @click.argument("run", default="last")
@@ -27,9 +31,16 @@ def show(app: App, *, run: str, as_json: bool) -> None:
     journal = Journal(paths)
     status = next((found for found in view.statuses if found.run_id == paths.root.name), journal.status())
     metrics = next(metric_lines_backwards(paths), {})
+    costs = next((line for line in metric_lines_backwards(paths) if line.get("kind") in COSTS), {})
     if as_json:
         app.show_json(
-            {"run": status.to_json(), "journal": journal.read(), "metrics": metrics, "folder": str(paths.root)}
+            {
+                "run": status.to_json(),
+                "journal": journal.read(),
+                "metrics": metrics,
+                "costs": costs,
+                "folder": str(paths.root),
+            }
         )
     else:
         fields = {key: value for key, value in status.to_json().items() if value not in ("", None)}
@@ -43,12 +54,28 @@ def show(app: App, *, run: str, as_json: bool) -> None:
         app.out("")
         rows = [(line["t"], line["event"], line["by"], line["attempt"], detail(line)) for line in journal.read()]
         app.table(("time (UTC)", "event", "by", "attempt", "detail"), rows)
-        if metrics:
+        if metrics and metrics != costs:
             figures = (f"{key} {value}" for key, value in metrics.items() if key not in ("t", "kind"))
             app.out(f"\nlatest figures: {', '.join(figures)}")
+        if costs:
+            app.out("")
+            app.table(
+                ("the attempt took", "value"),
+                [(named(key), said(value)) for key, value in costs.items() if key not in UNTOLD],
+            )
     view.raise_if_unanswered()
 
 
 def detail(line: dict[str, object]) -> str:
     """What a journal line says beyond its fixed fields."""
     return ", ".join(f"{key}={value}" for key, value in line.items() if key not in ("t", "event", "by", "attempt"))
+
+
+def named(key: str) -> str:
+    """A figure's name for a person: ``samples_per_s`` is told as ``samples per s``."""
+    return key.replace("_", " ")
+
+
+def said(value: object) -> str:
+    """Four digits that count."""
+    return f"{value:,.4g}" if isinstance(value, int | float) else str(value)

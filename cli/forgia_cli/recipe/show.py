@@ -32,4 +32,5 @@ def show(app: App, *, recipe: str | None, as_json: bool) -> None:
         )
     app.out("")
     app.table(("parameter", "default", "meaning"), [(n, str(p.default), p.help) for n, p in found.params.items()])
-    app.out(f"\njudged by {', '.join(found.evaluate.metrics)}; baseline: {found.evaluate.baseline or 'none'}")
+    against = ", ".join(found.evaluate.baselines) or "none"
+    app.out(f"\njudged by {', '.join(found.evaluate.metrics)}; baseline: {against}")

@@ -28,6 +28,14 @@ from forgia_cli.wish import Wish, wish_options
     show_default=True,
     help="What is registered.",
 )
+@click.option(
+    "--with",
+    "means",
+    type=click.Choice(["array", "ray"]),
+    default="array",
+    show_default=True,
+    help="A job a point, or one job for all that gives up poor points early.",
+)
 @click.option("--detach", is_flag=True, help="Send, and come back at once.")
 @click.pass_obj
 def run(
@@ -39,10 +47,11 @@ def run(
     seed: int,
     parallel: int | None,
     collecting: str,
+    means: str,
     detach: bool,
 ) -> None:
-    """Run a recipe at many points as one array job; register the best, by the recipe's primary metric on the
-    validation part.
+    """Run a recipe at many points, as an array or in one job; register the best, by the recipe's primary metric on
+    the validation part.
 
     A point that has run before is not run again. Ctrl-C leaves the sweep going; the same command comes back to it.
 
@@ -51,7 +60,8 @@ def run(
     """
     from forgia_cli.sweep.following import conclude, follow, planned, send
 
-    plan = planned(app, wish, over=over, points=points, seed=seed, parallel=parallel, collects_all=collecting == "all")
+    asked = {"points": points, "seed": seed, "parallel": parallel, "with_ray": means == "ray"}
+    plan = planned(app, wish, over=over, collects_all=collecting == "all", **asked)
     sweep = send(app, plan)
     if detach:
         app.out(sweep.id)

@@ -3,69 +3,114 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from forgia.errors import UserError
-from forgia_jobs.rendezvous import World
-from forgia_jobs.task import Batch, TrainingTask
+from forgia_jobs.checkpoints.pieces import Piece, State, StateReader
+from forgia_jobs.meeting.rendezvous import World
+from forgia_jobs.request import Train
+from forgia_jobs.strategies import MakeOptimizer, Share, blocks, buffers, named
+from forgia_jobs.task import TrainingTask
+
+MODEL, BEST = "model/", "best/"
 
 
 class DataParallel:
     """torch's DistributedDataParallel, with the gradients of the global batch however its rows are shared out."""
 
+    unfit: ClassVar[Mapping[str, str]] = {}
+    """Optimizers that a way to shard does not suit → what they would need."""
+
     def __init__(self, world: World) -> None:
         self.world = world
         self.model: nn.Module
         self.optimizer: torch.optim.Optimizer
+        self.train = Train()
         self._wrapped: nn.Module
-        self._gradient_clip: float | None = None
-        self._is_bf16 = False
+        self._names: list[list[str]] = []
+        self._kept: frozenset[str] = frozenset()
 
-    def setup(self, *, precision: str, gradient_clip: float | None) -> None:
+    def setup(self, train: Train) -> None:
         """Raises: UserError — bf16 on a CPU, where it is slower and coarser at once."""
-        if precision == "bf16" and self.world.device.type != "cuda":
+        if train.precision == "bf16" and self.world.device.type != "cuda":
             raise UserError("train.precision = bf16 needs GPUs; use fp32 on CPUs")
-        self._is_bf16 = precision == "bf16"
-        self._gradient_clip = gradient_clip
+        self.train = train
 
-    def wrap(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Equal first weights are sent from rank 0 by torch's wrapper."""
-        self.model, self.optimizer = model, optimizer
-        if self.world.size == 1:
-            self._wrapped = model
-            return
-        ids = [self.world.device] if self.world.device.type == "cuda" else None
-        self._wrapped = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    def wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
+        """Take charge of the network; every rank has drawn the same weights."""
+        blocks.prepare(model, self.train)
+        self._kept = buffers.kept(model) if self.world.size > 1 else frozenset()
+        self.model, self._wrapped = model, self._spread(model)
+        self.optimizer = self._made(make_optimizer, model)
+        self._names = named.parameter_names(model, self.optimizer)
 
-    def step(self, task: TrainingTask, batch: Batch, *, rows: int, global_rows: int) -> Tensor:
+    def step(self, task: TrainingTask, shares: Sequence[Share], *, global_rows: int) -> Tensor:
         """Losses are scaled so that torch's mean over ranks is the mean over the global batch's rows.
 
         A rank without rows passes one row with factor 0: it has to take part in the reduction.
         """
-        share = rows / global_rows
-        with self._autocast():
-            loss = task.loss(self._wrapped, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        scaled: Tensor = loss * (share * self.world.size) if self.world.size > 1 else loss
-        torch.autograd.backward(scaled)
-        if self._gradient_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._gradient_clip)
+        total = torch.zeros((), device=self.world.device)
+        for index, share in enumerate(shares):
+            with self._reducing(is_last=index == len(shares) - 1):
+                total += self._backward(task, share, factor=share.rows / global_rows)
+        if self.train.gradient_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.train.gradient_clip)
         self.optimizer.step()
-        return loss.detach() * share
+        buffers.send(self.model, self._kept)
+        return total
 
-    def state(self) -> dict[str, Any]:
-        """Every rank has it whole; nothing needs to be sent."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+    def state(self) -> State:
+        """The leader has all of it whole, where nothing is sharded."""
+        state = named.state_by_name(self.optimizer, self._names)
+        shapes = {name: parameter.shape for name, parameter in self.model.named_parameters()}
+        scalars = named.scalars_of(self.optimizer.param_groups, self._names, state)
+        optimizer = self._pieces("", named.tensors_of(state).items())
+        return State(
+            pieces=(*self._pieces(MODEL, self._held().items()), *optimizer),
+            scalars={**scalars, "whole": named.whole_quantities(state, shapes)},
+        )
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Every rank reads the same files."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def load_state(self, source: StateReader) -> None:
+        """Every rank reads what it holds."""
+        self.restore(self._read(MODEL, source))
+        parameters, whole = dict(self.model.named_parameters()), source.scalars["whole"]
+
+        def stored(parameter: str, quantity: str) -> Tensor:
+            like = None if quantity in whole else parameters[parameter]
+            return self._tensor(source, named.tensor_name(parameter, quantity), like=like)
+
+        tensors = {
+            parameter: {quantity: stored(parameter, quantity) for quantity in quantities}
+            for parameter, quantities in named.quantities(source.names()).items()
+        }
+        named.load(self.optimizer, self._names, source.scalars, tensors)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Nothing needs to be sent, where nothing is sharded."""
+        return {name: tensor.cpu() for name, tensor in self._held().items()} if self.world.leads else {}
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """By the network's own names."""
+        return {name: tensor.detach().clone() for name, tensor in self._held().items()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """In place, so that the optimizer and the wrapper keep what they refer to."""
+        self.model.load_state_dict(snapshot)
+
+    def pieces_of(self, snapshot: Mapping[str, Tensor]) -> list[Piece]:
+        """As ``state`` parts them."""
+        return list(self._pieces(BEST, snapshot.items()))
+
+    def snapshot_from(self, source: StateReader) -> dict[str, Tensor]:
+        """What this rank holds of the weights that were the best."""
+        return self._read(BEST, source)
 
     def gather_metrics(self, part: Tensor) -> Tensor:
         """Rows of all ranks."""
@@ -75,10 +120,57 @@ class DataParallel:
         """The reducer's buffers go with the wrapper."""
         self._wrapped = self.model
 
+    def _made(self, make_optimizer: MakeOptimizer, model: nn.Module) -> torch.optim.Optimizer:
+        """Raises: UserError — an optimizer that would not do, sharded, what it does on one process."""
+        found = make_optimizer(model)
+        name = type(found).__name__
+        if name in self.unfit:
+            text = f"strategy {self.train.strategy} cannot train with {name}, which {self.unfit[name]}"
+            raise UserError(text, hint="choose another optimizer in the recipe's task, or train with ddp")
+        return found
+
+    def _spread(self, model: nn.Module) -> nn.Module:
+        """What the loss is computed with. Equal first weights are sent from rank 0 by torch's wrapper."""
+        if self.world.size == 1:
+            return model
+        ids = [self.world.device] if self.world.device.type == "cuda" else None
+        with warnings.catch_warnings():  # torch 2.13 announces another name, which 2.6 does not know
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False)
+
+    def _backward(self, task: TrainingTask, share: Share, *, factor: float) -> Tensor:
+        with self._autocast():
+            loss = task.loss(self._wrapped, share.batch)
+        torch.autograd.backward(loss * (factor * self.world.size))
+        return loss.detach() * factor
+
     @contextlib.contextmanager
-    def _autocast(self) -> Iterator[None]:
-        if not self._is_bf16:
+    def _reducing(self, *, is_last: bool) -> Iterator[None]:
+        """Gradients are added up over the ranks once, with those of the last micro-batch."""
+        wrapped = self._wrapped
+        held = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not is_last else None
+        with held or contextlib.nullcontext():
             yield
-            return
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            yield
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        is_bf16 = self.train.precision == "bf16"
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16) if is_bf16 else contextlib.nullcontext()
+
+    def _held(self) -> dict[str, Tensor]:
+        """This rank's parameters and buffers themselves, by name."""
+        found: dict[str, Tensor] = self.model.state_dict()
+        return found
+
+    def _pieces(self, prefix: str, tensors: Iterable[tuple[str, Tensor]]) -> Iterator[Piece]:
+        """This rank's part of some tensors that it holds."""
+        if self.world.leads:
+            yield from (Piece(name=prefix + name, tensor=tensor.detach()) for name, tensor in tensors)
+
+    def _read(self, prefix: str, source: StateReader) -> dict[str, Tensor]:
+        """What this rank holds of the network, under a prefix."""
+        return {name: self._tensor(source, prefix + name, like=tensor) for name, tensor in self._held().items()}
+
+    def _tensor(self, source: StateReader, name: str, *, like: Tensor | None) -> Tensor:
+        """One stored tensor, as this rank holds one ``like`` it; None: whole, on the CPU."""
+        found = source.whole(name)
+        return found.clone() if like is None else found.to(like.device, copy=True)

@@ -223,8 +223,10 @@ def contradiction(look: Look, concept: Concept) -> str:
         return f"{concept.id} is a number, and values such as {look.example!r} are none"
     if concept.kind == "boolean" and look.boolean_share < 0.5:
         return f"{concept.id} is a yes or no, and values such as {look.example!r} are neither"
-    if concept.kind == "time" and not look.times:
-        return f"{concept.id} is a time, and values such as {look.example!r} are none"
+    if concept.role == "identifier" and look.kind == "number" and not look.integer:
+        return f"{concept.id} names or counts, and values such as {look.example!r} measure"
+    if concept.kind == "image" or (concept.kind == "time" and not look.times):
+        return f"{concept.id} is of kind {concept.kind}, and values such as {look.example!r} are not"
     return ""
 
 

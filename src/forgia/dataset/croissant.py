@@ -43,6 +43,7 @@ DATA_TYPES = {
     "text": "sc:Text",
     "boolean": "sc:Boolean",
     "time": "sc:Date",
+    "image": "sc:ImageObject",
 }
 """Kind of a column → schema.org type; whole numbers become ``sc:Integer``."""
 CUSTOM_LICENCE = "LicenseRef-not-stated"

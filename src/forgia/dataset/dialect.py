@@ -18,6 +18,7 @@ from forgia.errors import UserError, nearest
 DELIMITERS = ("\t", ";", "|", ",", " ")
 """Tried in this order: the rarer a sign is inside values, the more it says. A space stands for runs of spaces."""
 BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+FORMATS = ("cmapss", "documents")
 SAMPLE_LINES = 2000
 MISSING = frozenset(
     (
@@ -45,6 +46,8 @@ class ReadOptions:
     """Names of all columns, in order; instead of the header's."""
     time_zone: str = "UTC"
     """Zone of times that do not say theirs."""
+    format: str | None = None
+    """A format that is not seen in the files themselves; one of FORMATS."""
 
     def __post_init__(self) -> None:
         """Raises: UserError — what no file can be read with, all of it."""
@@ -64,6 +67,8 @@ class ReadOptions:
             codecs.lookup(self.encoding or "utf-8")
         except LookupError:
             wrong.append(f"no encoding {self.encoding!r}")
+        if self.format is not None and self.format not in FORMATS:
+            wrong.append(f"no format {self.format!r}; forgia knows {', '.join(FORMATS)}")
         if wrong:
             raise UserError("; ".join(wrong))
 

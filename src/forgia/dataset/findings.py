@@ -11,6 +11,12 @@ from forgia.dataset.svg import figure, share
 MANY_MISSING = 0.05
 RARE_CLASS = 0.05
 """Below it a model that always says no looks right; class weights or another metric than accuracy are needed."""
+FEW_ROWS = 20
+"""Of a class, below which a model hardly learns it, and a test part hardly holds it."""
+LABELS = frozenset({"defect_type", "failure_type"})
+"""Concepts of categories that models are asked for."""
+ALIKE_IS_WELL = frozenset({"image_width", "image_height"})
+"""Concepts of which nobody expects a model to learn."""
 TELLING_OUTLIERS = 0.001
 """A share of far-out values under it is what a few honest extremes give."""
 
@@ -59,7 +65,7 @@ def of_column(column: Mapping[str, Any]) -> Iterator[Finding]:
     if column["nulls_share"] > MANY_MISSING:
         text = f"{share(column['nulls_share'])} of the values are missing"
         yield Finding(weight=0 if column["nulls_share"] > 0.5 else 1, column=name, text=text)
-    if column.get("constant"):
+    if column.get("constant") and column["concept"] not in ALIKE_IS_WELL:
         yield Finding(weight=1, column=name, text="the same value in every row; a model learns nothing from it")
     if column.get("not_finite"):
         yield Finding(weight=0, column=name, text=f"{column['not_finite']:,} values are not finite numbers")
@@ -69,6 +75,8 @@ def of_column(column: Mapping[str, Any]) -> Iterator[Finding]:
         yield from of_times(column)
     elif column["kind"] == "boolean":
         yield from of_classes(column)
+    elif column["concept"] in LABELS:
+        yield from of_labels(column)
 
 
 def of_numbers(column: Mapping[str, Any]) -> Iterator[Finding]:
@@ -102,6 +110,14 @@ def of_classes(column: Mapping[str, Any]) -> Iterator[Finding]:
     if counts[rare] / total < RARE_CLASS:
         part = f"{share(counts[rare] / total)} ({counts[rare]:,} rows)"
         text = f"only {part} are {str(rare).lower()}; accuracy alone would mislead"
+        yield Finding(weight=1, column=name_of(column), text=text)
+
+
+def of_labels(column: Mapping[str, Any]) -> Iterator[Finding]:
+    """Classes that are hardly there."""
+    few = [f"{item['value']} ({item['count']:,})" for item in column["top"] or () if item["count"] < FEW_ROWS]
+    if few:
+        text = f"fewer than {FEW_ROWS} rows each of {', '.join(few)}; a model hardly learns what it has seldom seen"
         yield Finding(weight=1, column=name_of(column), text=text)
 
 

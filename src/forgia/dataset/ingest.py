@@ -14,11 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from forgia import digest, store
-from forgia.dataset import croissant, profiling, report
+from forgia.dataset import croissant, image_rows, images, profiling, report
 from forgia.dataset.binding import Ask
 from forgia.dataset.dataset import Dataset, versions
 from forgia.dataset.manifest import DataFile, Manifest, Source
-from forgia.dataset.preparation import Plan, Terms, prepare, unbound
+from forgia.dataset.preparation import Plan, Terms, unbound
+from forgia.dataset.preparation import prepare as prepare_tables
 from forgia.dataset.reader import rows_of
 from forgia.dataset.rejects import RejectsFile
 from forgia.dataset.source import HashedFile
@@ -27,7 +28,10 @@ from forgia.errors import ForgiaError, UserError
 from forgia.paths import DatasetPaths, HomePaths, checked_name
 from forgia.vocabulary import Vocabulary
 
-__all__ = ["Added", "Plan", "Terms", "add", "prepare", "unbound"]
+__all__ = ["Added", "AnyPlan", "Plan", "Terms", "add", "prepare", "unbound"]
+
+AnyPlan = Plan | images.ImagePlan
+"""What an import of tables, or of a folder of images, would do."""
 
 Advance = Callable[[int], Any]
 """Told how many bytes were read."""
@@ -43,6 +47,16 @@ class Added:
     """False where a version of these very bytes was there already."""
 
 
+def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask: Ask | None = None) -> AnyPlan:
+    """Look at tables, or at one folder of images, and bind what they tell; write nothing.
+
+    Raises: UserError — files that cannot be read, columns that contradict their concept, images without a class.
+    """
+    if images.is_meant(paths):
+        return images.prepare(paths[0], vocabulary, terms, ask=ask)
+    return prepare_tables(paths, vocabulary, terms, ask=ask)
+
+
 def add(
     home: HomePaths,
     name: str,
@@ -52,10 +66,10 @@ def add(
     vocabulary: Vocabulary,
     terms: Terms | None = None,
     ask: Ask | None = None,
-    plan: Plan | None = None,
+    plan: AnyPlan | None = None,
     advance: Advance | None = None,
 ) -> Added:
-    """Import files as the next version of a dataset; nothing is left behind unless all went well.
+    """Import files, or a folder of images, as a dataset's next version; nothing is left behind unless all went well.
 
     Raises: UserError — a column is not bound, too many rows are rejected, or a file is no table. ForgiaError — the
     disk is full, or another import of this name ended first.
@@ -83,28 +97,26 @@ def add(
     return Added(dataset=Dataset.at(final.root), is_new=True)
 
 
-def _already(home: HomePaths, name: str, plan: Plan, terms: Terms) -> Dataset | None:
+def _already(home: HomePaths, name: str, plan: AnyPlan, terms: Terms) -> Dataset | None:
     """The latest version, where it was made of these bytes in this way."""
     known = versions(home, name)
     if not known:
         return None
     latest = Dataset.at(home.dataset(name, known[-1]).root)
     before = latest.manifest
-    sizes = [item.path.stat().st_size for item in plan.opened]
     columns = tuple(replace(column, nulls=0) for column in before.columns)
     terms_before = (dict(before.options), before.title, before.licence)
-    if sizes != [source.size for source in before.sources] or columns != plan.columns:
+    if columns != plan.columns or plan.sizes() != [source.size for source in before.sources]:
         return None
     if terms_before != (terms.to_json(), terms.title or before.title, terms.licence or before.licence):
         return None
-    found = [digest.of_file(item.path) for item in plan.opened]
-    return latest if found == [source.digest for source in before.sources] else None
+    return latest if plan.digests() == [source.digest for source in before.sources] else None
 
 
 def _build(
     paths: DatasetPaths,
     blank: Manifest,
-    plan: Plan,
+    plan: AnyPlan,
     *,
     vocabulary: Vocabulary,
     max_rejects: float,
@@ -112,10 +124,13 @@ def _build(
 ) -> None:
     store.private_directory(paths.data)
     ranges = {one.id: one.range for one in vocabulary.concepts.values() if one.range}
-    profiler = profiling.Profiler(plan.columns, typical_ranges=ranges)
+    profiler = profiling.Profiler([one for one in plan.columns if one.kind != "image"], typical_ranges=ranges)
     data = paths.root / DATA_FILE
     with RejectsFile(paths.rejects) as rejects, _writing(data, plan.schema) as writer:
-        sources = _copy(plan, writer, rejects, profiler, advance=advance)
+        if isinstance(plan, images.ImagePlan):
+            sources = image_rows.copy(plan, writer, rejects, profiler, advance=advance)
+        else:
+            sources = _copy(plan, writer, rejects, profiler, advance=advance)
     if not writer.rows and not rejects.count:
         raise UserError(f"{plan.opened[0].path}: no rows of data")
     rejects.judge(rows=writer.rows, max_share=max_rejects)
@@ -148,6 +163,7 @@ def _copy(
                 profiler.update(parsed.batch)
                 writer.write(parsed.batch)
             sources.append(Source(name=opened.path.name, digest=file.digest(), size=file.size))
+        sources += [Source(name=p.name, digest=digest.of_file(p), size=p.stat().st_size) for p in opened.beside]
     return tuple(sources)
 
 
@@ -171,7 +187,7 @@ def _writing(path: Path, schema: pa.Schema) -> Iterator[ParquetFileWriter]:
 
 
 @contextlib.contextmanager
-def _explained(final: DatasetPaths, plan: Plan) -> Iterator[None]:
+def _explained(final: DatasetPaths, plan: AnyPlan) -> Iterator[None]:
     """Say what a full disk or a lost race means; leave no empty folder of a dataset that did not come to be."""
     try:
         yield
@@ -189,7 +205,7 @@ def _explained(final: DatasetPaths, plan: Plan) -> Iterator[None]:
             final.root.parent.rmdir()
 
 
-def _disk_full(folder: Path, plan: Plan) -> ForgiaError:
+def _disk_full(folder: Path, plan: AnyPlan) -> ForgiaError:
     place = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(place).free
     return ForgiaError(

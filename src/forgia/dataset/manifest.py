@@ -11,7 +11,7 @@ from forgia import digest, store
 from forgia.errors import UserError
 
 SCHEMA_VERSION = 1
-KINDS = ("number", "category", "boolean", "text", "time")
+KINDS = ("number", "category", "boolean", "text", "time", "image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Column:
     concept: str | None = None
     """Id in the vocabulary; None for a column kept unbound."""
     kind: str = "number"
-    """One of number, category, boolean, text, time."""
+    """One of number, category, boolean, text, time, image."""
     dtype: str = "double"
     """Arrow type, as ``str(pyarrow.DataType)`` spells it."""
     unit: str | None = None

@@ -14,6 +14,8 @@ from forgia.vocabulary import KINDS, Concept, Vocabulary
 
 SCHEMA_VERSION = 1
 _KEYS = ("concept", "unit", "ignore", "keep")
+KEPT = tuple(kind for kind in KINDS if kind != "image")
+"""Kinds that a column of a table can be kept as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +92,8 @@ def problems_of(value: Any, vocabulary: Vocabulary) -> Iterable[str]:
         yield f"{unit!r} is no unit forgia knows"
     elif unit is not None and (known := vocabulary.concepts.get(str(concept))) and (wrong := misfit(str(unit), known)):
         yield wrong
-    if keep is not None and keep is not True and keep not in (*KINDS, "auto"):
-        yield f"keep: {keep!r} is none of {', '.join(KINDS)}"
+    if keep is not None and keep is not True and keep not in (*KEPT, "auto"):
+        yield f"keep: {keep!r} is none of {', '.join(KEPT)}"
     if concept is not None and keep is not None:
         yield "a column has a concept or is kept without one, not both"
 

@@ -40,8 +40,8 @@ class Reject:
     """A row that did not parse."""
 
     source: str
-    line: int
-    """Counted from 1; for Parquet the number of the row."""
+    line: int | None
+    """Counted from 1; for Parquet the number of the row; None for a file that has none."""
     reason: str
     text: str
 
@@ -159,7 +159,7 @@ class Parser:
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         kept = batch.filter(pa.array([not why for why in reasons], pa.bool_()))
-        return kept, sorted(rejects, key=lambda reject: reject.line)
+        return kept, sorted(rejects, key=lambda reject: reject.line or 0)
 
     def _cells(self, raw: bytes) -> list[str] | str:
         """The values of a row, or why it has none."""

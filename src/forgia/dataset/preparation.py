@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
+from forgia import digest
 from forgia.dataset.binding import Ask, Binding, Bindings, Question, bind, column_names
 from forgia.dataset.dialect import ReadOptions
+from forgia.dataset.kinds import Look
 from forgia.dataset.manifest import Column
 from forgia.dataset.mapping import Entry
 from forgia.dataset.parse import Field
-from forgia.dataset.reader import Opened, fields_of, inspect, unit_metadata
-from forgia.dataset.source import expand
+from forgia.dataset.reader import Opened, fields_of, open_sources, unit_metadata
+from forgia.dataset.source import COMPRESSED_SUFFIXES, TABLE_SUFFIXES
 from forgia.errors import Problem, UserError
 from forgia.vocabulary import Vocabulary
 
@@ -30,15 +33,18 @@ class Terms:
     read: ReadOptions = field(default_factory=ReadOptions)
     mapping: Mapping[str, Entry] | None = None
     keep_unbound: bool = False
+    file_column: str | None = None
+    """Name of a column to make, in which each row has the name of its file."""
     max_rejects: float = MAX_REJECTS
     title: str = ""
     licence: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The key ``import`` of the manifest."""
-        read = {name: getattr(self.read, name) for name in ("delimiter", "decimal", "thousands", "encoding")}
+        read = {name: getattr(self.read, name) for name in ("delimiter", "decimal", "thousands", "encoding", "format")}
+        said = {**read, "file_column": self.file_column}
         return {
-            **{name: value for name, value in read.items() if value is not None},
+            **{name: value for name, value in said.items() if value is not None},
             "header": self.read.header,
             "columns": list(self.read.columns),
             "time_zone": self.read.time_zone,
@@ -68,6 +74,19 @@ class Plan:
         """Bytes to read."""
         return sum(item.path.stat().st_size for item in self.opened)
 
+    def sizes(self) -> list[int]:
+        """Bytes of each file."""
+        return [path.stat().st_size for path in self.paths]
+
+    def digests(self) -> list[str]:
+        """The digest of each file."""
+        return [digest.of_file(path) for path in self.paths]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is read, those that stand beside another one after it."""
+        return [path for item in self.opened for path in (item.path, *item.beside)]
+
     @property
     def open_questions(self) -> bool:
         """Whether a column is not bound yet."""
@@ -79,12 +98,29 @@ class Plan:
         return replace(self.bindings[0], questions=tuple(questions.values())).mapping_text()
 
 
+class Open(Protocol):
+    """A plan that may leave questions open."""
+
+    @property
+    def opened(self) -> tuple[Opened, ...]:
+        """The files."""
+
+    @property
+    def bindings(self) -> tuple[Bindings, ...]:
+        """What their columns mean."""
+
+    def mapping_text(self) -> str:
+        """A mapping file for what is open."""
+
+
 def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask: Ask | None = None) -> Plan:
     """Look at the files and bind their columns; write nothing.
 
     Raises: UserError — files that are no tables, units that contradict their concept, files that differ in columns.
     """
-    opened = [inspect(path, terms.read) for path in expand(paths)]
+    opened = open_sources(paths, terms.read, complete=True)
+    if terms.file_column:
+        opened = with_file_column(opened, terms.file_column, vocabulary)
     answers: dict[str, Entry] = dict(terms.mapping or {})
 
     def remembered(question: Question) -> Entry | None:
@@ -106,7 +142,34 @@ def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask:
     return _agreed(opened, bindings, vocabulary, terms)
 
 
-def unbound(plan: Plan) -> UserError:
+def with_file_column(opened: Sequence[Opened], name: str, vocabulary: Vocabulary) -> list[Opened]:
+    """The files with a column more, of each row's file: its path from the folder on that all lie in, bare of suffixes.
+
+    Raises: UserError — a file has a column of that name.
+    """
+    for item in opened:
+        if name in item.looks:
+            raise UserError(f"{item.path}: has a column {name!r} of its own; name another for the files")
+    # With the folder's own name, so that files of two imports do not share theirs: valve-1/0 and valve-2/0.
+    common = Path(os.path.commonpath([item.path.resolve().parent for item in opened])).parent
+    entry = Entry(concept=name) if name in vocabulary.concepts else Entry(keep="text")
+    found = []
+    for item in opened:
+        label = bare_name(item.path.resolve().relative_to(common))
+        looks = {**item.looks, name: Look(kind="text", example=label)}
+        found.append(replace(item, looks=looks, stated={**item.stated, name: entry}, constants={name: label}))
+    return found
+
+
+def bare_name(path: Path) -> str:
+    """A file's path without the suffixes of tables, parted by slashes."""
+    text = path.as_posix()
+    for suffixes in (COMPRESSED_SUFFIXES, TABLE_SUFFIXES):
+        text = next((text[: -len(end)] for end in suffixes if text.lower().endswith(end)), text)
+    return text
+
+
+def unbound(plan: Open) -> UserError:
     """The refusal that lists every column not bound and how to bind them."""
     problems = [
         Problem(str(item.path), None, question.header, question.why)
@@ -138,7 +201,11 @@ def _agreed(opened: Sequence[Opened], bindings: Sequence[Bindings], vocabulary: 
         for name in sorted(set(first) ^ set(table))
     ]
     if problems:
-        raise UserError(f"the files do not have the same columns as {opened[0].path}", problems=problems)
+        raise UserError(
+            f"the files do not have the same columns as {opened[0].path}",
+            problems=problems,
+            hint="add those that differ as a dataset of their own; recipes pool datasets, whatever one of them lacks",
+        )
     columns = tuple(_column(name, _widest(name, tables)) for name in first)
     plans = tuple(tuple(_aligned(column, table[column.name][1]) for column in columns) for table in tables)
     return Plan(opened=tuple(opened), bindings=tuple(bindings), columns=columns, fields=plans)

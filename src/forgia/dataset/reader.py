@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from forgia import units
-from forgia.dataset import convert
+from forgia.dataset import cmapss, convert, documents
 from forgia.dataset.binding import Ask, Binding, Bindings, bind, column_names
 from forgia.dataset.blocks import Block, blocks
 from forgia.dataset.convert import TIME_TYPE, Target
@@ -23,7 +23,7 @@ from forgia.dataset.dialect import Dialect, ReadOptions, sniff, split_lines
 from forgia.dataset.kinds import FALSE_WORDS, TRUE_WORDS, Look, look
 from forgia.dataset.manifest import Column
 from forgia.dataset.mapping import Entry
-from forgia.dataset.parse import Field, Parsed, Parser, Reject
+from forgia.dataset.parse import Field, Parsed, Parser, Reject, merged
 from forgia.dataset.source import HashedFile, decompressed, expand, format_of
 from forgia.errors import ForgiaError, UserError
 from forgia.vocabulary import Vocabulary
@@ -31,6 +31,8 @@ from forgia.vocabulary import Vocabulary
 HEAD_BYTES = 1 << 20
 SAMPLE_ROWS = 2000
 BATCH_ROWS = 131_072
+NOWHERE = -1
+"""Place of a column that the file itself does not hold."""
 UNIT_KEY = b"unit"
 """Key of the metadata of a Parquet column under which its unit stands."""
 Progress = Callable[[int], Any]
@@ -46,7 +48,44 @@ class Opened:
     looks: Mapping[str, Look]
     """Header → what its values look like, in the file's order."""
     stated: Mapping[str, Entry] = field(default_factory=dict)
-    """Header → the unit that the file states beside its headers, as forgia's own Parquet does."""
+    """Header → the unit that the file states beside its headers, as forgia's own Parquet does, or what its format says
+    of it."""
+    table: pa.Table | None = field(default=None, compare=False)
+    """Its rows, where the format is read as a whole."""
+    beside: tuple[Path, ...] = ()
+    """Other files that its rows come from."""
+    constants: Mapping[str, str] = field(default_factory=dict)
+    """Header → the value that all its rows have in a column that the file itself does not hold."""
+
+
+def open_sources(paths: Iterable[Path], options: ReadOptions, *, complete: bool = False) -> list[Opened]:
+    """Open the table files that these files and folders mean.
+
+    Args: complete — answers are wanted, too, where the format keeps them in files of their own.
+    Raises: UserError — as ``inspect``; NotFound — no such file.
+    """
+    named = list(paths)
+    if options.format == documents.FORMAT or (options.format is None and documents.is_meant(named)):
+        return [of_table(documents.read(named), documents.FORMAT, documents.STATED)]
+    found = expand(named)
+    if options.format == cmapss.FORMAT:
+        read = cmapss.read(found, complete=complete)
+        return [of_table(item, cmapss.FORMAT, cmapss.STATED) for item in read]
+    return [inspect(path, options) for path in found]
+
+
+def of_table(found: cmapss.Found | documents.Found, kind: str, stated: Mapping[str, Entry]) -> Opened:
+    """A file whose format was read as a whole."""
+    names = tuple(found.table.column_names)
+    return Opened(
+        path=found.path,
+        format=kind,
+        dialect=Dialect(encoding="", delimiter="", decimal=".", thousands="", header=names, skip=0, line=1),
+        looks={name: look_of(merged(found.table.column(name)).slice(0, SAMPLE_ROWS)) for name in names},
+        stated={name: stated[name] for name in names if name in stated},
+        table=found.table,
+        beside=found.beside,
+    )
 
 
 def inspect(path: Path, options: ReadOptions) -> Opened:
@@ -54,6 +93,8 @@ def inspect(path: Path, options: ReadOptions) -> Opened:
     kind = format_of(path)
     if kind == "parquet":
         return inspect_parquet(path)
+    if documents.is_lines(path):
+        return of_table(documents.Found(path=path, table=documents.lines(path)), "jsonl", {})
     head, complete = read_head(path, kind)
     try:
         dialect = sniff(path, head, options, complete=complete)
@@ -180,8 +221,17 @@ def rows_of(
     opened: Opened, fields: Sequence[Field], *, file: HashedFile, threads: int | None = None
 ) -> Iterator[Parsed]:
     """All rows of a file in order, parsed in parallel, a few blocks ahead of the reader."""
+    if opened.constants:
+        own = [field for field in fields if field.header not in opened.constants]
+        bare = replace(opened, constants={})
+        yield from (_with_constants(one, opened, fields) for one in rows_of(bare, own, file=file, threads=threads))
+        return
     if opened.format == "parquet":
         yield from parquet_rows(opened, fields, file)
+        return
+    if opened.table is not None:
+        yield from converted(opened, fields, opened.table.to_batches(BATCH_ROWS))
+        file.digest()
         return
     parser = Parser(str(opened.path), opened.dialect, fields)
     stream = decompressed(file, opened.format)
@@ -209,33 +259,52 @@ def in_order(
 
 def parquet_rows(opened: Opened, fields: Sequence[Field], file: HashedFile) -> Iterator[Parsed]:
     """Rows of a Parquet file; the digest is taken in a second pass, since Parquet is read from its end."""
+    with pq.ParquetFile(opened.path) as source:
+        columns = [field.header for field in fields]
+        yield from converted(opened, fields, source.iter_batches(batch_size=BATCH_ROWS, columns=columns))
+    file.digest()
+
+
+def converted(opened: Opened, fields: Sequence[Field], batches: Iterable[pa.RecordBatch]) -> Iterator[Parsed]:
+    """Typed rows as the dataset keeps them, with the rejects beside."""
     first = 1
     schema = pa.schema([(field.name, field.target.type) for field in fields])
-    with pq.ParquetFile(opened.path) as source:
-        for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=[field.header for field in fields]):
-            arrays: list[pa.Array] = []
-            reasons: dict[int, list[str]] = {}
-            for field in fields:
-                values, bad = convert.from_values(batch.column(field.header), field.target)
-                arrays.append(values)
-                for place in pc.indices_nonzero(bad).to_pylist() if bad is not None else ():
-                    found = batch.column(field.header)[place].as_py()
-                    reasons.setdefault(place, []).append(f"{field.header}: {found!r} is not {field.target.what}")
-            rejects = tuple(
-                Reject(
-                    source=str(opened.path),
-                    line=first + place,
-                    reason="; ".join(why),
-                    text=str(batch.slice(place, 1).to_pylist()[0]),
-                )
-                for place, why in sorted(reasons.items())
+    for batch in batches:
+        arrays: list[pa.Array] = []
+        reasons: dict[int, list[str]] = {}
+        for item in fields:
+            values, bad = convert.from_values(batch.column(item.header), item.target)
+            arrays.append(values)
+            for place in pc.indices_nonzero(bad).to_pylist() if bad is not None else ():
+                found = batch.column(item.header)[place].as_py()
+                reasons.setdefault(place, []).append(f"{item.header}: {found!r} is not {item.target.what}")
+        rejects = tuple(
+            Reject(
+                source=str(opened.path),
+                line=first + place,
+                reason="; ".join(why),
+                text=str(batch.slice(place, 1).to_pylist()[0]),
             )
-            rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
-            if reasons:
-                rows = rows.filter(pa.array([place not in reasons for place in range(batch.num_rows)], pa.bool_()))
-            yield Parsed(batch=rows, rejects=rejects)
-            first += batch.num_rows
-    file.digest()
+            for place, why in sorted(reasons.items())
+        )
+        rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        if reasons:
+            rows = rows.filter(pa.array([place not in reasons for place in range(batch.num_rows)], pa.bool_()))
+        yield Parsed(batch=rows, rejects=rejects)
+        first += batch.num_rows
+
+
+def _with_constants(parsed: Parsed, opened: Opened, fields: Sequence[Field]) -> Parsed:
+    """The columns that the file itself does not hold put where they belong."""
+    rows = parsed.batch.num_rows
+    arrays = [
+        pa.repeat(pa.scalar(opened.constants[field.header], field.target.type), rows)
+        if field.header in opened.constants
+        else parsed.batch.column(field.name)
+        for field in fields
+    ]
+    schema = pa.schema([(field.name, field.target.type) for field in fields])
+    return replace(parsed, batch=pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
 def fields_of(opened: Opened, bindings: Bindings, names: Sequence[str], options: ReadOptions) -> list[Field]:
@@ -244,7 +313,10 @@ def fields_of(opened: Opened, bindings: Bindings, names: Sequence[str], options:
     used = [binding for binding in bindings.bound if not binding.ignored]
     return [
         Field(
-            index=places[binding.header], header=binding.header, name=name, target=target_of(binding, opened, options)
+            index=places.get(binding.header, NOWHERE),
+            header=binding.header,
+            name=name,
+            target=target_of(binding, opened, options),
         )
         for binding, name in zip(used, names, strict=True)
     ]
@@ -269,8 +341,8 @@ def read_bound(
     Raises: UserError — a column is missing, ambiguous or in a unit that contradicts it; before the first batch.
     """
     plans = []
-    for path in expand([paths] if isinstance(paths, Path) else paths):
-        opened = inspect(path, options or ReadOptions())
+    for opened in open_sources([paths] if isinstance(paths, Path) else paths, options or ReadOptions()):
+        path = opened.path
         kept = {c.source: Entry(keep="auto") for c in columns if not c.concept and c.source in opened.looks}
         found = bind(
             opened.looks, vocabulary, mapping={**opened.stated, **kept, **(mapping or {})}, ask=ask, path=str(path)

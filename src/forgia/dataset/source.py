@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from forgia.errors import NotFound, UserError
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".pq")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson")
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
 """First bytes → format. Source: RFC 1952 §2.3.1, RFC 8878 §3.1.1, Apache Parquet format 2.11 (file layout)."""
@@ -24,6 +24,8 @@ STRANGERS = {
     b"BZh": "compressed with bzip2; use gzip or zstd",
     b"\xfd7zXZ": "compressed with xz; use gzip or zstd",
     b"\x89HDF": "an HDF5 file; export it as CSV or Parquet",
+    b"\x89PNG": "an image; name the folder that holds one folder of images a class",
+    b"\xff\xd8\xff": "an image; name the folder that holds one folder of images a class",
 }
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from forgia.paths import RunPaths
 from forgia.store import private_directory
 
-PROGRAM = "forgia_jobs.attempt"
-"""Module whose ``main(run_dir: str) -> int | None`` is one rank of one attempt of a run."""
+PROGRAM = "forgia_jobs.meeting.launch"
+"""Module whose ``main(run_dir: str) -> int | None`` is one task of one attempt of a run."""
 ANOTHER_ATTEMPT = 75
 """Returned by ``main``: stopped cleanly before the end, to go on from a checkpoint in another attempt.
 

@@ -1,0 +1,1 @@
+"""Measuring what a cluster and a recipe do together."""

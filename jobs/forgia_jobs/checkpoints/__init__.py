@@ -1,0 +1,1 @@
+"""State of a training on disk: shards, manifest, and the way back."""

@@ -1,0 +1,86 @@
+"""Samples: what a network is shown one of at a time and the loop reads a batch of; rows, windows, images or tokens.
+
+A source holds the samples of all parts; a part is a choice of positions in it. Neither copies what it does not show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """Samples as one row of numbers each: what a baseline without memory of its own learns from."""
+
+    matrix: npt.NDArray[np.float64]
+    """(samples, columns), NaN where missing."""
+    is_category: tuple[bool, ...]
+    """For each column whether its numbers are codes."""
+
+
+class Source(Protocol):
+    """Where samples come from, whatever their kind."""
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many samples may be predicted at once."""
+        ...
+
+    def to(self, device: torch.device) -> Source:
+        """The same, giving tensors on this device."""
+        ...
+
+    def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
+        """What a network sees of the samples at these positions, in their order; the first dimension counts them."""
+        ...
+
+    def flat(self, chosen: Positions) -> Flat:
+        """The same samples for a baseline. Raises: UserError — samples of this kind have no such form."""
+        ...
+
+
+class Samples:
+    """The samples of one part, with their answers."""
+
+    def __init__(self, source: Source, positions: Positions, target: npt.NDArray[Any], *, device: torch.device) -> None:
+        """Args: target — an answer a position, of any further shape."""
+        self._source = source.to(device)
+        self._positions = torch.from_numpy(np.ascontiguousarray(positions)).to(device)
+        self._target = torch.from_numpy(np.ascontiguousarray(target)).to(device)
+        self._weight: Tensor | None = None
+        self.rows_at_once = source.rows_at_once
+        self.is_costly = bool(getattr(self._source, "is_costly", False))
+        """Reading a batch takes long enough to be done beside the step before: the source has to be decoded, or lies on
+        a disk; a source that is so says it with an attribute of this name."""
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def target(self) -> Tensor:
+        """All answers, in the order of the part."""
+        return self._target
+
+    def weigh(self, weight: Tensor) -> None:
+        """Give each sample a weight, which then is part of every batch. Shapes: (samples,)."""
+        self._weight = weight.to(self._target.device)
+
+    def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
+        """What a network sees of these samples. Shapes: chosen (batch,) int64, positions within the part."""
+        return self._source.inputs(self._positions.index_select(0, chosen.to(self._positions.device)))
+
+    def batch(self, chosen: Tensor) -> dict[str, Tensor]:
+        """Inputs, with ``target`` and ``weight``."""
+        here = chosen.to(self._positions.device)
+        found = {**self.inputs(here), "target": self._target.index_select(0, here)}
+        weight = self._weight
+        found["weight"] = torch.ones(len(here), device=here.device) if weight is None else weight.index_select(0, here)
+        return found

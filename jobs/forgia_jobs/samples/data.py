@@ -1,0 +1,202 @@
+"""The data of a role: pooled, split so that nothing leaks, with the features that the training part says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from forgia.dataset.dataset import Dataset
+from forgia.errors import UserError
+from forgia.features import FeatureSpec
+from forgia_jobs.request import Columns, Role
+from forgia_jobs.samples import Flat, Samples, Source, splitting
+from forgia_jobs.samples.splitting import Split
+
+DATASET = "_dataset"
+"""Column added by pooling: position of the dataset a row came from. Never a feature."""
+OWNER = "_owner"
+"""Column added by pooling: organisation that owns the row. Never a feature: a model must not know whose row it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The pooled samples of a role, split, and what they look like to a network."""
+
+    spec: FeatureSpec
+    split: Split
+    """Positions of samples."""
+    groups: npt.NDArray[np.int64]
+    """A number a sample; samples of one number are not independent of each other."""
+    owners: npt.NDArray[Any]
+    """The organisation of each sample."""
+    source: Source
+    target: npt.NDArray[Any]
+    """An answer a sample."""
+    left_out: int
+    """Rows without an answer, in no part."""
+    notes: tuple[str, ...] = ()
+    """What else the card says of the data, a sentence each."""
+
+    def samples(self, part: str, *, device: torch.device) -> Samples:
+        """The samples of a part, on a device."""
+        return Samples(self.source, self.split.part(part), self.targets(part), device=device)
+
+    def targets(self, part: str) -> npt.NDArray[Any]:
+        """The true answers of a part."""
+        return self.target[self.split.part(part)]
+
+    def flat(self, part: str) -> Flat:
+        """The samples of a part as a baseline sees them."""
+        return self.source.flat(self.split.part(part))
+
+
+def check_answers(data: Data) -> None:
+    """Raises: UserError — a part knows one answer only: nothing could be learnt from it, or nothing measured on it."""
+    if data.spec.output != "probability":
+        return
+    for part in splitting.PARTS:
+        found = data.targets(part)
+        if found.min() == found.max():
+            only, other = ("true", "false") if found.max() else ("false", "true")
+            raise UserError(
+                f"{data.spec.target} is {only} in all {len(found):,} rows of the {part} part"
+                f" ({int(data.target.sum()):,} of {len(data.target):,} rows are true in all)",
+                hint=f"bind data with more rows that are {other}, or choose another split or seed in the recipe",
+            )
+
+
+def pool(datasets: Sequence[Dataset], columns: Columns, *, needs_target: bool = True) -> pa.Table:
+    """All rows, dataset after dataset in the request's order; a column that one of them lacks is null there.
+
+    Raises: UserError — a column has no common type, or the target is nowhere.
+    """
+    tables = []
+    for position, dataset in enumerate(datasets):
+        known = [name for name in columns.all if dataset.manifest.column(name) is not None]
+        table = dataset.to_table(known)
+        rows = table.num_rows
+        table = table.append_column(DATASET, pa.array(np.full(rows, position, dtype=np.int32)))
+        tables.append(table.append_column(OWNER, pa.repeat(pa.scalar(dataset.manifest.owner, pa.string()), rows)))
+    try:
+        pooled = pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"the datasets cannot be pooled: {error}") from error
+    if needs_target and columns.target not in pooled.column_names:
+        raise UserError(f"no dataset has the target {columns.target}")
+    for name in columns.all:
+        if name not in pooled.column_names:
+            pooled = pooled.append_column(name, pa.nulls(pooled.num_rows))
+    return pooled
+
+
+def group_rows(table: pa.Table, columns: Columns) -> npt.NDArray[np.int64]:
+    """A group number a row: episodes of the counter within dataset and group, else the owner's group, else the row.
+
+    A machine's name means one machine of its owner: two firms' ``press-1`` are two groups.
+    """
+    names = (columns.group,) if columns.group else ()
+    if columns.episodes_of:
+        counter = table.column(columns.episodes_of).cast(pa.float64()).to_numpy()
+        return splitting.episodes(counter, _labels(table, (DATASET, *names)))
+    if names:
+        return _labels(table, (OWNER, *names))
+    return np.arange(table.num_rows)
+
+
+def dataset_rows(table: pa.Table) -> npt.NDArray[np.int64]:
+    """The dataset of each row, as a number: the series of data that names no group."""
+    return _labels(table, (DATASET,))
+
+
+PART_WORDS = {
+    **dict.fromkeys(("train", "training"), 0),
+    **dict.fromkeys(("validation", "valid", "val"), 1),
+    **dict.fromkeys(("test", "testing"), 2),
+}
+"""What data calls a part → its position in ``splitting.PARTS``."""
+
+
+def given_parts(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    """The part that each row says it belongs to, as a position in ``splitting.PARTS``; training where it says nothing.
+
+    Raises: UserError — a word that names no part.
+    """
+    column = table.column(name).cast(pa.string()).combine_chunks().dictionary_encode()
+    words = [str(word).strip().casefold() for word in column.dictionary.to_pylist()]
+    if strange := sorted(set(words) - set(PART_WORDS)):
+        raise UserError(f"{name}: {', '.join(strange)}: a part is called {', '.join(PART_WORDS)}")
+    numbers = np.asarray([*(PART_WORDS[word] for word in words), 0], dtype=np.int64)
+    return np.asarray(numbers[pc.fill_null(column.indices, len(words)).to_numpy(zero_copy_only=False)])
+
+
+def split_rows(table: pa.Table, role: Role, *, groups: npt.NDArray[np.int64], target: npt.NDArray[np.float32]) -> Split:
+    """The three parts by the request's rule. Raises: UserError — too few groups or moments, or times are missing."""
+    rule = role.split
+    if rule.by == "group":
+        return splitting.split_by_group(groups, target.astype(np.float64), fractions=rule.fractions, seed=rule.seed)
+    if role.columns.time is None:
+        raise UserError("the split is by time, but the data binds no time column")
+    times = table.column(role.columns.time)
+    if times.null_count:
+        raise UserError(f"the split is by time, but {times.null_count} row(s) have no {role.columns.time}")
+    return splitting.split_by_time(times.to_numpy(), fractions=rule.fractions)
+
+
+def owner_rows(table: pa.Table) -> npt.NDArray[Any]:
+    """The organisation of each row; equal names are one object, however many rows there are."""
+    found = table.column(OWNER).dictionary_encode().combine_chunks()
+    return found.dictionary.to_numpy(zero_copy_only=False)[found.indices.to_numpy()]  # type: ignore[no-any-return]
+
+
+def balanced_weights(target: torch.Tensor) -> torch.Tensor:
+    """Weights with which each class, or true and false, counts the same in total; their mean is 1.
+
+    Shapes: (rows,) to (rows,).
+    Source: class_weight="balanced" of scikit-learn 1.9: n_samples / (n_classes * count of the class).
+    """
+    _, codes, counts = torch.unique(target, return_inverse=True, return_counts=True)
+    weights: torch.Tensor = len(target) / (len(counts) * counts.float())
+    return weights.index_select(0, codes)
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """Rows, groups and mean target of each part, for records and the card."""
+    return {
+        part: {
+            "rows": len(data.split.part(part)),
+            "groups": len(np.unique(data.groups[data.split.part(part)])),
+            **_answers(data, part),
+        }
+        for part in splitting.PARTS
+    }
+
+
+def _answers(data: Data, part: str) -> dict[str, Any]:
+    """How many samples of each class, or the mean of the target."""
+    found = data.targets(part)
+    if data.spec.output != "classes":
+        return {"target_mean": float(found.mean())}
+    counts = np.bincount(found, minlength=len(data.spec.classes))
+    return {"classes": dict(zip(data.spec.classes, counts.tolist(), strict=True))}
+
+
+def owners(data: Data) -> Mapping[str, int]:
+    """Rows by organisation."""
+    names, counts = np.unique(data.owners.astype(str), return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _labels(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """A number for each distinct combination of these columns; a missing value is a value of its own."""
+    found = np.zeros(table.num_rows, dtype=np.int64)
+    for name in names:
+        codes = table.column(name).combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
+        found = np.unique(found * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)[1]
+    return found

@@ -1,0 +1,1 @@
+"""Documents to tokens, and a network that goes on with them."""

@@ -1,0 +1,1 @@
+"""The same attempt where Ray starts the ranks."""

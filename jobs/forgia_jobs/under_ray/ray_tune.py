@@ -1,0 +1,183 @@
+"""A sweep inside one allocation: ray tries the points, so many at a time as there are tasks, and gives up poor ones.
+
+A point is a run like any other, in a process of its own; what it says of each epoch is what decides. Runs that are done
+are not repeated: their curves are told again, so that the others are judged by them, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from forgia import store
+from forgia.paths import RunPaths
+from forgia.run import Journal, RunStatus, State, claim, holder_of
+from forgia.schedulers.payload import ANOTHER_ATTEMPT, ATTEMPT_VARIABLE, LAST_ATTEMPT_VARIABLE
+from forgia.sweep import GIVEN_UP
+from forgia_jobs.meeting import placement
+from forgia_jobs.under_ray import ray_cluster, ray_process
+
+LOOK_EVERY_S = 0.2
+FAREWELL_S = 60.0
+"""For a run that was given up to write its checkpoint."""
+FACTOR = 3
+"""Of the runs that have come so far, one in so many goes on. Source: L. Li et al., arXiv:1810.05934, section 3.2"""
+FIRST_LOOK = 9
+"""A run is judged first after one part in so many of its epochs."""
+WAITING = (State.PLANNED, State.HELD, State.SUBMITTING, State.PENDING)
+LAUNCHERS = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SUBMITIT_LOCAL_", "RANK", "WORLD_SIZE", "RAY_")
+"""Beginnings of variables that would make a run take its place among the tasks of the job."""
+
+
+def tune(run_dir: str, folder: Path, *, size: int) -> dict[str, Any]:
+    """Try every point that is not done, and say in the job's journal how it ended; the outcome for the task."""
+    paths, number = RunPaths(Path(run_dir)), int(os.environ[ATTEMPT_VARIABLE])
+    journal = Journal(paths)
+    runs: list[str] = store.read_json(paths.request)["sweep"]["runs"]
+    journal.record(State.RUNNING, by="job", attempt=number, world_size=size, job_id=holder_of(paths, number))
+    points = [RunPaths(paths.root.parent / run_id) for run_id in runs]
+    if not all(Journal(point).status().state.is_final for point in points):
+        epochs = max(int(store.read_json(point.request)["train"]["epochs"]) for point in points)
+        search(paths, number, runs, size=size, epochs=epochs)
+    stop = ray_process.signal_in(folder)
+    left = [found for point in points if not (found := settle(point, is_stopped=bool(stop))).state.is_final]
+    if stop and left:
+        reason = f"stopped by {stop}; {len(left)} of {len(runs)} points are not done, another attempt goes on with them"
+        journal.record(State.CHECKPOINTED, by="job", attempt=number, reason=reason, signal=stop)
+        return {"code": ANOTHER_ATTEMPT if stop == signal.SIGUSR2.name else 0}
+    journal.record(State.SUCCEEDED, by="job", attempt=number)
+    return {"code": 0}
+
+
+def search(paths: RunPaths, number: int, runs: Sequence[str], *, size: int, epochs: int) -> None:
+    """Have ray try the points."""
+    import ray.tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    last = epochs + 1  # at its last epoch ray ends a run, whose release would not be written
+    halving = ASHAScheduler(
+        time_attr="epoch", max_t=last, grace_period=max(epochs // FIRST_LOOK, 1), reduction_factor=FACTOR
+    )
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(trial, {"CPU": 1}),
+        param_space={"run": ray.tune.grid_search(list(runs)), "pool": str(paths.root), "attempt": number},
+        tune_config=ray.tune.TuneConfig(
+            metric="figure", mode="max", max_concurrent_trials=size, scheduler=halving, reuse_actors=False
+        ),
+        run_config=ray.tune.RunConfig(name="tune", storage_path=str(paths.ray_notes(number)), verbose=0),
+    )
+    tuner.fit()
+
+
+def settle(paths: RunPaths, *, is_stopped: bool) -> RunStatus:
+    """Where a point stands; one that ray gave up is over, when it has written its checkpoint or been given time to."""
+    journal = Journal(paths)
+    deadline = time.monotonic() + FAREWELL_S
+    while (found := journal.status()).state is State.RUNNING and not is_stopped and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+    told = Curve(paths.metrics).news()
+    if is_stopped or not told or found.state not in (State.RUNNING, State.CHECKPOINTED):
+        return found
+    text = f"{GIVEN_UP} after epoch {told[-1]['epoch']}: others were better by then"
+    journal.record(State.CANCELLED, by="job", attempt=found.attempt, reason=text)
+    return journal.status()
+
+
+# In ray's process
+
+
+def trial(config: dict[str, Any]) -> None:
+    """One point: its run as a process, told of epoch by epoch; or its curve once more, where it is done."""
+    pool = RunPaths(Path(config["pool"]))
+    paths = RunPaths(pool.root.parent / config["run"])
+    curve, folder = Curve(paths.metrics), Path(os.environ[ray_cluster.FOLDER_VARIABLE])
+    if not Journal(paths).status().state.is_final and not ray_process.signal_in(folder):
+        for _ in follow(paths, pool, int(config["attempt"]), folder):
+            report(curve)
+    report(curve)
+
+
+def follow(paths: RunPaths, pool: RunPaths, pool_attempt: int, folder: Path) -> Iterator[None]:
+    """Run a point, and come back now and then until it has ended."""
+    journal = Journal(paths)
+    found = journal.status()
+    number = found.attempt if found.state in WAITING else found.attempt + 1
+    if not claim(paths, number, job_id=holder_of(pool, pool_attempt), restart=pool_attempt):
+        return
+    process = start(paths, number)
+    yield from ray_process.watch(process, folder)
+    if process.returncode < 0 and not ray_process.signal_in(folder):
+        reason = f"its process ended by signal {-process.returncode}"
+        journal.record(State.FAILED, by="job", attempt=number, reason=reason)
+
+
+class Curve:
+    """The epochs that a run tells of, each once, also where the run goes back to a checkpoint."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.offset, self.epoch = place, 0, 0
+
+    def news(self) -> list[dict[str, Any]]:
+        """What was not told of before."""
+        found = []
+        for line in self._lines():
+            if line.get("kind") == "epoch" and line["epoch"] > self.epoch:
+                self.epoch = line["epoch"]
+                found.append(line)
+        return found
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self.place.exists():
+            return
+        with self.place.open("rb") as file:
+            self.offset = min(self.offset, file.seek(0, os.SEEK_END))
+            file.seek(self.offset)
+            whole, sign, _ = file.read().rpartition(b"\n")
+        self.offset += len(whole) + len(sign)
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):  # the file was cut where this look began
+                yield json.loads(line)
+
+
+def report(curve: Curve) -> None:
+    """Tell ray of the epochs that it has not heard of; the greater a figure, the better."""
+    import ray.tune
+
+    from forgia_jobs.judging import scores
+
+    for line in curve.news():
+        name, figure = next(iter(line["validation"].items()))
+        sign = 1 if scores.is_better(name, 1.0, 0.0) else -1
+        ray.tune.report({"epoch": line["epoch"], "figure": sign * figure})
+
+
+def start(paths: RunPaths, number: int) -> subprocess.Popen[bytes]:
+    """The process of a run that is alone in its world, asked to stop when ray gives it up."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHERS)}
+    kept.pop(LAST_ATTEMPT_VARIABLE, None)
+    store.private_directory(paths.attempt(number))
+    with paths.stdout(number, 0).open("ab") as output, paths.stderr(number, 0).open("ab") as complaints:
+        return ray_process.start(
+            [str(paths.root), signal.SIGTERM.name],
+            output=output,
+            complaints=complaints,
+            environment={**kept, **own_gpus(paths), ATTEMPT_VARIABLE: str(number)},
+        )
+
+
+def own_gpus(paths: RunPaths, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The GPUs of this task's place on the node, where the scheduler shows it those of all tasks."""
+    wanted = int(store.read_json(paths.request)["resources"]["gpus_per_node"])
+    if "CUDA_VISIBLE_DEVICES" not in environment:
+        return {}
+    every = environment["CUDA_VISIBLE_DEVICES"].split(",")
+    place = placement.discover(environment).local_rank
+    mine = every[place * wanted : (place + 1) * wanted]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(mine)} if len(mine) < len(every) else {}
