@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from forgia import units
+from forgia.data_contract import Contract, DataRole
 from forgia.dataset.dataset import Dataset
 from forgia.errors import ForgiaError, Problem
 from forgia.paths import HomePaths
-from forgia.recipe import Contract, DataRole, RecipeFolder
+from forgia.recipe import RecipeFolder
 from forgia.store import read_json
 from forgia.vocabulary import Vocabulary
 

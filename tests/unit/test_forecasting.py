@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from forgia import calendars, features, forecasting, recipe, series
 from forgia.catalogue import Catalogue
+from forgia.data_contract import Contract
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
 from forgia.forecasting import Frame
-from forgia.recipe import Contract
 from forgia.series import Grid
 from forgia.vocabulary import Vocabulary
 
