@@ -20,7 +20,7 @@ demo: setup ## the main job end to end, on generated data of three firms
 	$(BIN)/forgia demo
 
 test: setup ## every test; those that need a real SLURM fetch it on Debian, else they are skipped and listed
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: setup ## what a machine can see without running the program
 	$(BIN)/ruff check .

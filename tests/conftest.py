@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,9 @@ def repository() -> Path:
 
 
 def pytest_sessionstart() -> None:
+    # a shell that starts us in the background has SIGINT ignored, which the programs under test would inherit
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # child processes of tests find the packages as the tests do, installed or not
     places = [str(REPOSITORY / place) for place in ("src", "cli", "jobs")]
     os.environ["PYTHONPATH"] = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
