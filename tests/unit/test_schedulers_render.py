@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from forgia import profile as profiles
 from forgia.errors import UserError
 from forgia.paths import HomePaths, RunPaths
+from forgia.recipe import STRATEGIES
 from forgia.schedulers import open_scheduler, slurm_script
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -75,6 +76,16 @@ def test_the_script_of_a_shipped_profile_is_the_golden_one(
     if request.config.getoption("--update-golden", default=False):
         place.write_text(text)
     assert text == place.read_text(), "rendered text changed; if that is meant: pytest --update-golden"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", sorted(RESOURCES))
+def test_the_golden_script_starts_every_strategy(name: str, strategy: str, repository: Path) -> None:
+    wanted = {**request_for(name, repository), "train": {"strategy": strategy}}
+    text = open_scheduler(wanted["profile"]["scheduler"], home=HOME).render(
+        wanted, HOME.run("press-failures-0f3a9c11d2")
+    )
+    assert text == (GOLDEN / f"{name}.{'sh' if name == 'laptop' else 'sbatch'}").read_text()
 
 
 def test_every_shipped_profile_has_a_golden_script(repository: Path) -> None:
