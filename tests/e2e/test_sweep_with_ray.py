@@ -14,7 +14,6 @@ from forgia.paths import HomePaths
 from forgia.run import State, statuses
 from forgia.sweep import GIVEN_UP
 
-pytest.importorskip("ray")
 SMALL = (
     *("--test", "--set", "train.epochs=40", "--set", "train.patience=0", "--set", "evaluate.gate=null"),
     *("--set", "evaluate.baseline=null"),

@@ -17,7 +17,6 @@ from forgia.paths import HomePaths, RunPaths
 from forgia.run import Journal, State
 from forgia.store import read_json, read_lines
 
-pytest.importorskip("ray")
 SMALL = (
     *("evaluate.gate=null", "evaluate.baseline=null", "resources.tasks_per_node=2", "resources.cpus_per_task=1"),
     *("train.epochs=40", "train.checkpoint_every=50", "train.patience=0"),
