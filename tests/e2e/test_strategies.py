@@ -23,8 +23,9 @@ from forgia_jobs import determinism
 from forgia_jobs.meeting.rendezvous import World
 
 KINDS = ("ddp", "fsdp", "zero0", "zero1", "zero2", "zero3")
-WORLDS = [int(size) for size in os.environ.get("FORGIA_STRATEGY_WORLDS", "2").split(",")]
-"""Numbers of processes; the variable may name more, such as 1,2,4. Read before tests hide such variables."""
+WORLDS = [int(size) for size in os.environ.get("FORGIA_STRATEGY_WORLDS", "2,4").split(",")]
+"""Numbers of processes: sums of two are the same in any order, those of more are not. The variable may name others;
+it is read before tests hide such variables."""
 SAME = 1e-5
 """Losses are between 0.05 and 7; sums over ranks and micro-batches round in another order than one sum."""
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

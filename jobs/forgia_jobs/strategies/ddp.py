@@ -35,6 +35,7 @@ class DataParallel:
         self._wrapped: nn.Module
         self._names: list[list[str]] = []
         self._kept: frozenset[str] = frozenset()
+        self._is_settled = False
 
     def setup(self, train: Train) -> None:
         """Raises: UserError — bf16 on a CPU, where it is slower and coarser at once."""
@@ -55,6 +56,7 @@ class DataParallel:
 
         A rank without rows passes one row with factor 0: it has to take part in the reduction.
         """
+        self._settle(task, shares[-1])
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.world.device)
         for index, share in enumerate(shares):
@@ -137,6 +139,23 @@ class DataParallel:
         with warnings.catch_warnings():  # torch 2.13 announces another name, which 2.6 does not know
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False)
+
+    def _settle(self, task: TrainingTask, share: Share) -> None:
+        """Once, before the first step: a backward pass that leaves no trace but torch's order of the gradients.
+
+        Its reducer lays its buckets out anew by the order in which the gradients of its first pass came, and from three
+        ranks on their sums round by their place in a bucket: a training that goes on would differ from one left alone.
+        Source: torch 2.13, Reducer::rebuild_buckets
+        """
+        if self._is_settled or not isinstance(self._wrapped, DistributedDataParallel):
+            return
+        self._is_settled = True
+        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        device = self.world.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            self._backward(task, share, factor=0.0)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(kept[name])
 
     def _backward(self, task: TrainingTask, share: Share, *, factor: float) -> Tensor:
         with self._autocast():
