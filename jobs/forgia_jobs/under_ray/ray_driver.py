@@ -28,7 +28,6 @@ os.environ.update(SETTINGS)
 
 import ray  # noqa: E402
 from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: E402
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # noqa: E402
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError  # noqa: E402
 
 from forgia import store  # noqa: E402
@@ -36,18 +35,10 @@ from forgia.paths import RunPaths  # noqa: E402
 from forgia.schedulers.payload import ATTEMPT_VARIABLE  # noqa: E402
 from forgia_jobs.meeting import placement  # noqa: E402
 from forgia_jobs.under_ray import ray_cluster, ray_launch, ray_tune, ray_worker  # noqa: E402
+from forgia_jobs.under_ray.ray_trainer import Trainer  # noqa: E402
 
 RESTARTS = 3
 """So often the ranks are started again in one attempt after the death of one."""
-NOT_NEEDED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
-"""Actors of ray's own that cost a second or two at the start: data goes past ray, and the cluster ends with the job."""
-
-
-class Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray's types are not read
-    """Ray's trainer; the ranks meet as they do without ray, so torch's own set-up by ray is not used."""
-
-    def _create_default_callbacks(self) -> list[Any]:
-        return [item for item in super()._create_default_callbacks() if type(item).__name__ not in NOT_NEEDED]
 
 
 def main(run_dir: str, folder: Path) -> int:
