@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ MODES = {
 QUANTITIES = ("ready_s", "ready_cpu_s", "step_ms", "step_cpu_ms")
 ROWS = 64
 """Of one process."""
+Step = Callable[[], None]
 
 
 def network(width: int) -> Any:
@@ -63,8 +65,8 @@ def rows(width: int) -> dict[str, Any]:
     return {name: torch.randn(ROWS, width, generator=generator) for name in ("numeric", "target")}
 
 
-def plain(width: int) -> Any:
-    """A step of torch alone."""
+def plain(width: int) -> tuple[Step, Step]:
+    """A step of torch alone, and the end."""
     import torch
     import torch.distributed as dist
     from torch.nn import functional
@@ -82,11 +84,11 @@ def plain(width: int) -> Any:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return step
+    return step, dist.destroy_process_group
 
 
-def ours(mode: dict[str, Any], width: int, folder: Path) -> Any:
-    """A step of a strategy, in processes that have met as those of a run do."""
+def ours(mode: dict[str, Any], width: int, folder: Path) -> tuple[Step, Step]:
+    """A step of a strategy, in processes that have met, and will part, as those of a run do."""
     import torch
     from torch.nn import functional
 
@@ -108,7 +110,15 @@ def ours(mode: dict[str, Any], width: int, folder: Path) -> Any:
     )
     strategy.wrap(network(width), lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3))
     shares, count = [strategies.Share(rows(width), ROWS)], ROWS * world.size
-    return lambda: strategy.step(Task(), shares, global_rows=count)  # type: ignore[arg-type]
+
+    def step() -> None:
+        strategy.step(Task(), shares, global_rows=count)  # type: ignore[arg-type]
+
+    def end() -> None:
+        strategy.teardown()
+        rendezvous.leave(world)
+
+    return step, end
 
 
 def be_rank(name: str, asked: argparse.Namespace) -> None:
@@ -116,7 +126,7 @@ def be_rank(name: str, asked: argparse.Namespace) -> None:
     import torch.distributed as dist
 
     mode = MODES[name]
-    step = plain(asked.width) if mode is None else ours(mode, asked.width, Path(asked.folder))
+    step, end = plain(asked.width) if mode is None else ours(mode, asked.width, Path(asked.folder))
     step()
     ready, ready_cpu = time.time() - asked.began, time.process_time()
     for _ in range(10):
@@ -130,7 +140,7 @@ def be_rank(name: str, asked: argparse.Namespace) -> None:
         found = {"ready_s": ready, "ready_cpu_s": ready_cpu}
         each = {"step_ms": 1000 * taken / asked.steps, "step_cpu_ms": 1000 * taken_cpu / asked.steps}
         print(json.dumps({**found, **each}))
-    dist.destroy_process_group()
+    end()
 
 
 def measure(name: str, asked: argparse.Namespace) -> dict[str, float]:
