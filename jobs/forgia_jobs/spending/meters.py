@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import profiler
 from torch.utils.flop_counter import FlopCounterMode
 
+from forgia_jobs import determinism
 from forgia_jobs.meeting.rendezvous import World
 from forgia_jobs.task import TrainingTask
 
@@ -58,14 +59,9 @@ class Meter:
     def count_flops(self, task: TrainingTask, model: nn.Module, batch: Mapping[str, Tensor]) -> None:
         """Count the operations of a small step on the bare network; weights, buffers, generators stay as they are."""
         few = {name: column[:COUNTED_SAMPLES] for name, column in batch.items()}
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        devices = [self.world.device] if self.world.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), FlopCounterMode(display=False) as counter:
+        with determinism.rehearsing(model, self.world.device), FlopCounterMode(display=False) as counter:
             torch.autograd.backward(task.loss(model, few))
         model.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                buffer.copy_(buffers[name])
         self.flops_per_sample = counter.get_total_flops() / len(next(iter(few.values()))) or None
         self.tokens_per_sample = few["tokens"].shape[1] if "tokens" in few else 0
 

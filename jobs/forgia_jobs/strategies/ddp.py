@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from forgia.errors import UserError
+from forgia_jobs import determinism
 from forgia_jobs.checkpoints.pieces import Piece, State, StateReader
 from forgia_jobs.meeting.rendezvous import World
 from forgia_jobs.request import Train
@@ -150,12 +151,8 @@ class DataParallel:
         if self._is_settled or not isinstance(self._wrapped, DistributedDataParallel):
             return
         self._is_settled = True
-        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        device = self.world.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with determinism.rehearsing(self.model, self.world.device):
             self._backward(task, share, factor=0.0)
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(kept[name])
 
     def _backward(self, task: TrainingTask, share: Share, *, factor: float) -> Tensor:
         with self._autocast():
