@@ -34,6 +34,8 @@ PACKAGE = "forgia_recipe"
 class TrainingTask(Protocol):
     """A problem in plain torch; the class is made without arguments.
 
+    ``loss`` and ``predict`` call the model and look at nothing else of it: what they are given may be a wrapper around
+    the network, and between two calls its parameters may lie on other ranks.
     Optional methods, used where present: ``optimizer(model, train) -> torch.optim.Optimizer`` (default AdamW);
     ``schedule(step, total_steps) -> float``, a factor on the learning rate (default 1); ``write(folder, model)``, the
     files of a release that hold the weights (default ``model.safetensors``); for models of text

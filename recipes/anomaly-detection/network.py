@@ -32,10 +32,11 @@ class Readings(nn.Module):
 
 
 class OthersSay(nn.Module):
-    """The distance of each sensor's latest readings from what the codes of all other sensors make of it.
+    """How far each sensor's latest readings are from what the codes of all other sensors make of it.
 
-    Every sensor's window becomes a code; a sensor is foretold from the sum of the others' codes. Shapes: numeric
-    (B, L, N) to twice (B, N): the distance, 0 where nothing is known, and the share of the latest readings that is.
+    Every sensor's window becomes a code; a sensor is foretold from the sum of the others' codes. The score is minus the
+    logarithm of a normal density around what was foretold, without its constant, averaged over the sensors of which
+    something is known. Shapes: numeric (B, L, N) to (B,).
     """
 
     def __init__(self, spec: FeatureSpec, *, width: int, code: int, smoothing: int) -> None:
@@ -50,7 +51,7 @@ class OthersSay(nn.Module):
         self.answer = nn.Conv1d(sensors * code, sensors, 1, groups=sensors)
         self.log_variance = nn.Parameter(torch.zeros(sensors))
 
-    def forward(self, numeric: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, numeric: Tensor) -> Tensor:
         """Code, leave one out, foretell, compare."""
         values, known = self.readings(numeric)
         hidden = functional.relu(self.second(functional.relu(self.first(values))))
@@ -62,5 +63,7 @@ class OthersSay(nn.Module):
         read = functional.relu(self.reading(functional.relu(others).flatten(1).unsqueeze(2)))
         foretold = self.answer(read).squeeze(2)
         latest, share = values[:, :, -self.smoothing :], known[:, :, -self.smoothing :].mean(2)
-        found = latest.mean(2) / share.clamp_min(1e-6)
-        return torch.where(share > 0, found - foretold, 0.0), share
+        distance = torch.where(share > 0, latest.mean(2) / share.clamp_min(1e-6) - foretold, 0.0)
+        log_variance = self.log_variance.clamp(-12.0, 12.0)
+        surprise = 0.5 * (distance.square() * torch.exp(-log_variance) + log_variance)
+        return (surprise * share).sum(1) / share.sum(1).clamp_min(1e-6)

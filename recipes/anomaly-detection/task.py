@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from forgia.features import FeatureSpec
@@ -27,11 +26,9 @@ class AnomalyDetection:
         return (self.predict(model, batch) * batch["weight"]).mean()
 
     def predict(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """Minus the logarithm of a normal density around what was foretold, without its constant; mean over sensors."""
-        distance, share = model(batch["numeric"])
-        log_variance = model.log_variance.clamp(-12.0, 12.0)
-        surprise = 0.5 * (distance.square() * torch.exp(-log_variance) + log_variance)
-        return (surprise * share).sum(1) / share.sum(1).clamp_min(1e-6)
+        """The network's scores as they are."""
+        scores: Tensor = model(batch["numeric"])
+        return scores
 
     def schedule(self, step: int, total_steps: int) -> float:
         """Half a cosine from the full learning rate to none."""

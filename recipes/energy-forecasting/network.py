@@ -169,8 +169,9 @@ def ascending(answers: Tensor, *, middle: int) -> Tensor:
 
     Shapes: (..., Q) to (..., Q).
     """
-    steps = functional.softplus(answers)
-    below = steps[..., :middle].flip(-1).cumsum(-1).flip(-1)
-    above = steps[..., middle + 1 :].cumsum(-1)
-    centre = answers[..., middle : middle + 1]
-    return torch.cat([centre - below, centre, centre + above], dim=-1)
+    # torch's cumsum does not round alike every time on GPUs, and is refused there where bits count.
+    steps = functional.softplus(answers).unbind(-1)
+    centre = answers[..., middle]
+    below = [centre - away for away in itertools.accumulate(reversed(steps[:middle]))]
+    above = [centre + away for away in itertools.accumulate(steps[middle + 1 :])]
+    return torch.stack([*reversed(below), centre, *above], dim=-1)
