@@ -148,6 +148,9 @@ def node_misfits(wanted: Mapping[str, Any], profile: Profile) -> Iterator[tuple[
     remedy = "lower it or choose another profile"
     if profile.scheduler == "slurm" and have is not None and gpus > have:
         yield "gpus_per_node", f"{gpus}, but profile {profile.name} has {have} GPUs a node; {remedy}"
+    if 0 < gpus < wanted["tasks_per_node"]:
+        text = f"{wanted['tasks_per_node']} processes, but {gpus} GPU(s) a node, and each process needs one of its own"
+        yield "tasks_per_node", f"{text}; lower it or raise gpus_per_node"
     if profile.scheduler == "local" and wanted["nodes"] > 1:
         yield "nodes", f"{wanted['nodes']}, but profile {profile.name} is one machine; {remedy}"
     if profile.cpus_per_node and cores > profile.cpus_per_node:

@@ -33,7 +33,7 @@ def warnings(
     if profile.scheduler != "slurm":
         return []
     found = [*over_billing(resources, profile), *partly_used(resources, profile), *cores_per_gpu(resources, profile)]
-    found += [*unnamed_partition(profile), *emptied(profile, home, variables)]
+    found += [*idle_gpus(resources), *unnamed_partition(profile), *emptied(profile, home, variables)]
     return found if profile.python else [*found, *strange_environment(profile, resources, machine, torch)]
 
 
@@ -104,6 +104,14 @@ def cores_per_gpu(resources: Mapping[str, Any], profile: Profile) -> Iterator[st
         f"{cores} cores with {counted(gpus, 'GPU')} a node, profile {profile.name} {rule} {share} ({gpus} x {gpu.cpus})"
     )
     yield f"resources.cpus_per_task: {text}; the job may be refused, or billed as more GPUs: {advice}"
+
+
+def idle_gpus(resources: Mapping[str, Any]) -> Iterator[str]:
+    """Each process computes on one GPU, and there are more of these."""
+    gpus, tasks = resources["gpus_per_node"], resources["tasks_per_node"]
+    if tasks < gpus:
+        text = f"{tasks} process(es) use as many of the {gpus} GPUs a node that are asked for"
+        yield f"resources.tasks_per_node: {text}; set it to {gpus}, or gpus_per_node to {tasks}"
 
 
 def unnamed_partition(profile: Profile) -> Iterator[str]:

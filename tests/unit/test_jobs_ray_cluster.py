@@ -176,10 +176,8 @@ def test_a_point_takes_the_gpus_of_its_place(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     paths.request.write_text(json.dumps({"resources": {"gpus_per_node": 2}}))
     task = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
-    for visible, expected in (("0,1,2,3", {"CUDA_VISIBLE_DEVICES": "2,3"}), ("6,7", {}), (None, {})):
+    for visible, expected in (("0,1,2,3", {"CUDA_VISIBLE_DEVICES": "2,3"}), ("6,7", {}), ("6", {}), (None, {})):
         environment = {**task, **({"CUDA_VISIBLE_DEVICES": visible} if visible else {})}
-        if visible == "6,7":
-            environment["SLURM_LOCALID"] = "0"
         assert ray_tune.own_gpus(paths, environment) == expected
 
 

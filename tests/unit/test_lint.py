@@ -73,17 +73,25 @@ def test_the_most_that_is_offered_costs_no_more_than_the_gpus_and_a_little_more_
 
 def test_a_whole_node_that_is_partly_used_is_told_with_its_charge() -> None:
     standard = profile_of("lumi-g", partition="standard-g", python="/p")
-    (told,) = warnings(standard, gpus_per_node=2)
+    (told,) = warnings(standard, gpus_per_node=2, tasks_per_node=2)
     assert told == (
         "resources.gpus_per_node: 2 of 8 GPUs a node are used, but partition standard-g gives and bills whole nodes: "
         "4 GPU-h an hour either way"
     )
-    assert warnings(standard, gpus_per_node=8) == []
+    assert warnings(standard, gpus_per_node=8, tasks_per_node=8) == []
     (told,) = warnings(profile_of("meluxina", python="/p"), nodes=2, gpus_per_node=0)
     assert "0 of 4 GPUs" in told
     assert "2 node-h an hour" in told
     full = LEONARDO.model_copy(update={"qos": "boost_qos_bprod"})
     assert "1 of 4 GPUs" in warnings(full, nodes=65)[0]
+
+
+def test_gpus_that_no_process_uses_are_told() -> None:
+    (told,) = warnings(LEONARDO, gpus_per_node=4, tasks_per_node=2, cpus_per_task=4)
+    assert told == (
+        "resources.tasks_per_node: 2 process(es) use as many of the 4 GPUs a node that are asked for; "
+        "set it to 4, or gpus_per_node to 2"
+    )
 
 
 def test_the_cores_that_belong_to_a_gpu_are_told() -> None:

@@ -196,6 +196,10 @@ def test_a_laptop_is_one_machine(folder: recipe.RecipeFolder, home: HomePaths, v
             ("train.batch_size=7", "train.accumulate=4", "resources.tasks_per_node=2"),
             "7 rows are fewer than 2 process(es) x 4 micro-batch(es)",
         ),
+        (
+            ("resources.gpus_per_node=1", "resources.tasks_per_node=2"),
+            "2 processes, but 1 GPU(s) a node, and each process needs one of its own",
+        ),
         (("train.strategy=horovod",), "ddp"),
     ],
 )

@@ -178,6 +178,7 @@ def own_gpus(paths: RunPaths, environment: Mapping[str, str] = os.environ) -> di
     if "CUDA_VISIBLE_DEVICES" not in environment:
         return {}
     every = environment["CUDA_VISIBLE_DEVICES"].split(",")
+    if len(every) <= wanted:
+        return {}
     place = placement.discover(environment).local_rank
-    mine = every[place * wanted : (place + 1) * wanted]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(mine)} if len(mine) < len(every) else {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(every[place * wanted : (place + 1) * wanted])}
