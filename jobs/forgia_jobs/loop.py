@@ -241,7 +241,7 @@ class TrainingLoop:
         figures = self.task.metrics(self.predict(self.validation), self.validation.target.cpu().numpy())
         watched, figure = next(iter(figures.items()))
         cursor.epoch += 1
-        if cursor.best_figure is None or scores.is_better(watched, figure, cursor.best_figure):
+        if scores.is_better(watched, figure, cursor.best_figure):
             cursor.best_figure, cursor.best_epoch, cursor.epochs_without_gain = figure, cursor.epoch, 0
             self.best = self.strategy.snapshot()
         else:

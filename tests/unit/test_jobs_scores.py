@@ -64,3 +64,12 @@ def test_the_interval_holds_the_figure_and_narrows_with_more_groups() -> None:
         assert low <= scores.roc_auc(found, truth) <= high
         widths.append(high - low)
     assert widths[1] < widths[0]
+
+
+def test_any_number_is_better_than_none_and_what_is_no_number_never_is() -> None:
+    for name in ("rmse", "f1"):
+        assert scores.is_better(name, 1.0, None)
+        assert not scores.is_better(name, float("nan"), None)
+        assert not scores.is_better(name, float("nan"), 1.0)
+    assert scores.is_better("rmse", 1.0, 2.0)
+    assert not scores.is_better("f1", 1.0, 2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -104,8 +105,10 @@ def watched(
     )
 
 
-def is_better(name: str, value: float, than: float) -> bool:
-    """Whether a figure is better than another one of the same name."""
+def is_better(name: str, value: float, than: float | None) -> bool:
+    """Whether a figure is better than another one of the same name, or than none; what is no number never is."""
+    if math.isnan(value) or than is None:
+        return not math.isnan(value)
     return value < than if name in LOWER_IS_BETTER else value > than
 
 
