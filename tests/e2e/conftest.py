@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,27 @@ def forgia(*arguments: str | Path, check: bool = True) -> subprocess.CompletedPr
     assert not check or done.returncode == 0, done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     return done
+
+
+def in_ranks(size: int, program: str, *arguments: str | Path) -> list[str]:
+    """Run a program of this folder as so many ranks that meet; what each has printed. All have to end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name(program)), *map(str, arguments)],
+            env={**os.environ, **meeting, "WORLD_SIZE": str(size), "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    said = [rank.communicate(timeout=300)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * size, "\n".join(said)
+    return said
 
 
 @pytest.fixture

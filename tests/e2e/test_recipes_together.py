@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,8 @@ import forgia
 from forgia import submission
 from forgia.catalogue import Catalogue
 from forgia.paths import HomePaths
+
+from .conftest import in_ranks
 
 RECIPES = sorted(Catalogue().recipes())
 KINDS = ("ddp", "fsdp", "zero2", "zero3")
@@ -43,23 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(runs: Path, kinds: Sequence[str], size: int) -> Found:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, str(Path(__file__).with_name("recipe_program.py")), str(runs), ",".join(kinds)]
-    ranks = [
-        subprocess.Popen(
-            argv,
-            env={**os.environ, **meeting, "WORLD_SIZE": str(size), "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    said = [rank.communicate(timeout=300)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * size, "\n".join(said)
+    said = in_ranks(size, "recipe_program.py", runs, ",".join(kinds))
     found: Found = json.loads(said[0].splitlines()[-1])
     return found
 

@@ -6,8 +6,6 @@ import json
 import os
 import random
 import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ import strategy_program as program
 
 from forgia_jobs import determinism
 from forgia_jobs.meeting.rendezvous import World
+
+from .conftest import in_ranks
 
 KINDS = ("ddp", "fsdp", "zero0", "zero1", "zero2", "zero3")
 WORLDS = [int(size) for size in os.environ.get("FORGIA_STRATEGY_WORLDS", "2,4").split(",")]
@@ -56,23 +56,7 @@ def alone(folder: Path, stop: int) -> Found:
 def together(request: pytest.FixtureRequest, folder: Path, alone: Found, stop: int) -> dict[str, Found]:
     """What several processes find; they have nothing to say on the way."""
     size = request.param
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, str(Path(program.__file__)), str(folder), str(stop), ",".join(KINDS)]
-    ranks = [
-        subprocess.Popen(
-            argv,
-            env={**os.environ, **meeting, "WORLD_SIZE": str(size), "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    said = [rank.communicate(timeout=300)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * size, "\n".join(said)
+    said = in_ranks(size, "strategy_program.py", folder, str(stop), ",".join(KINDS))
     assert "".join(said) == ""
     found: dict[str, Found] = json.loads((folder / f"found-{size}.json").read_text())
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,6 +47,33 @@ def test_blocks_are_the_members_of_the_outermost_lists() -> None:
     assert blocks.of(tower) == [*tower.inner.layers, *tower.heads]
     assert blocks.with_own_parameters(tower) == [*tower.inner.layers]
     assert blocks.of(nn.Linear(2, 2)) == []
+
+
+def test_compiled_code_is_kept_where_nobody_else_can_put_any(tmp_path: Path) -> None:
+    place = blocks.compiled_code(str(tmp_path))
+    assert place == blocks.compiled_code(str(tmp_path))
+    assert place.stat().st_mode & 0o777 == 0o700
+    place.chmod(0o770)
+    another = blocks.compiled_code(str(tmp_path))
+    assert another != place
+    assert another.stat().st_mode & 0o777 == 0o700
+    place.rmdir()
+    place.symlink_to(another)
+    assert blocks.compiled_code(str(tmp_path)) not in (place, another)
+
+
+def test_recomputing_counts_no_batch_twice() -> None:
+    buffers = []
+    for is_recomputed in (False, True):
+        torch.manual_seed(5)
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+        blocks.prepare(model, Train(activation_checkpointing=is_recomputed))
+        for _ in range(3):
+            model(torch.randn(6, 3)).square().sum().backward()
+        assert model[1].momentum == 0.1
+        buffers.append(dict(model.named_buffers()))
+    assert int(buffers[1]["1.num_batches_tracked"]) == 3
+    assert all(torch.equal(buffers[0][name], buffers[1][name]) for name in buffers[0])
 
 
 @pytest.mark.parametrize("network", [Wide, lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))])

@@ -38,7 +38,7 @@ class PrivateDataParallel(DataParallel):
             self.optimizer,
             noise_multiplier=asked.noise,
             max_grad_norm=asked.clip,
-            expected_batch_size=self.train.batch_size,
+            expected_batch_size=self.train.batch_size / self.world.size,  # of a rank: Opacus takes the mean of all
             generator=_secret_generator(self.world.device),
         )
 
