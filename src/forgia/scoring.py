@@ -324,6 +324,7 @@ def _read(
         model.columns,
         vocabulary=vocabulary,
         optional=[column.name for column in model.columns if column.name not in features],
+        origins=model.origins,
         ask=remarks.recall,
         on_reject=remarks.rejects.append,
         advance=advance,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from forgia.catalogue import Catalogue
-from forgia.dataset.binding import Binding, Bindings, bind, column_names
+from forgia.dataset.binding import Binding, Bindings, bind
 from forgia.dataset.kinds import Look
 from forgia.dataset.mapping import Entry, load
+from forgia.dataset.naming import column_names
 from forgia.errors import UserError
 from forgia.vocabulary import Vocabulary
 

@@ -183,7 +183,8 @@ def test_what_is_open_in_any_of_several_files_is_told_at_once(
         (tmp_path / f"{name}.csv").write_text(f"UDI,{name},Common\n1,2,3\n")
     with pytest.raises(UserError) as caught:
         ingest.add(home, "mill", [tmp_path / "Foo.csv", tmp_path / "Bar.csv"], owner="acme", vocabulary=vocabulary)
-    assert [problem.field for problem in caught.value.problems] == ["Foo", "Common", "Bar", "Common"]
+    assert [problem.field for problem in caught.value.problems] == ["Foo", "Common", "Bar"]
+    assert caught.value.problems[1].message.endswith("(and so in one more file)")
     assert caught.value.hint.count('"Common"') == 1
     assert '"Bar"' in caught.value.hint
 

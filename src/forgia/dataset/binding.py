@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forgia import units
 from forgia.dataset.kinds import Look
 from forgia.dataset.mapping import Entry, misfit, render
 from forgia.errors import Problem, UserError, nearest
-from forgia.vocabulary import Concept, Vocabulary, plain
+from forgia.vocabulary import Concept, Vocabulary
 
 CONFIDENCE = {"exact": 1.0, "header": 1.0, "mapping": 1.0, "synonym": 0.9, "none": 0.0}
 NUMBERED = 0.9
@@ -273,27 +272,6 @@ def kept(header: str, look: Look, entry: Entry) -> Binding:
     how = "mapping" if entry.keep not in (None, "auto") else "none"
     unit = entry.unit or units.split_header(header)[1]
     return Binding(header=header, look=look, unit=unit if kind == "number" else None, how=how, kind=kind)
-
-
-def column_names(bindings: Iterable[Binding], vocabulary: Vocabulary) -> list[str]:
-    """Parquet names of bound columns: the concept's id, or the tidied header, made different by a number.
-
-    A column kept without a concept never takes a concept's id: whoever reads that name relies on its unit.
-    """
-    names: list[str] = []
-    for binding in bindings:
-        if binding.concept:
-            base = binding.concept.id
-        else:
-            base = re.sub(r"\W+", "_", plain(units.split_header(binding.header)[0])).strip("_") or "column"
-            base = f"column_{base}" if base[0].isdigit() else base
-            base = f"{base}_unbound" if base in vocabulary.concepts else base
-        count, name = 1, base
-        while name in names:
-            count += 1
-            name = f"{base}_{count}"
-        names.append(name)
-    return names
 
 
 def _similar(header: str, look: Look, vocabulary: Vocabulary) -> tuple[Entry, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from forgia import digest
-from forgia.dataset.binding import Ask, Binding, Bindings, Question, bind, column_names
+from forgia.dataset.binding import Ask, Binding, Bindings, Question, bind
 from forgia.dataset.dialect import ReadOptions
 from forgia.dataset.kinds import Look
 from forgia.dataset.manifest import Column
 from forgia.dataset.mapping import Entry
+from forgia.dataset.naming import Matched, column_names, matched
 from forgia.dataset.parse import Field
 from forgia.dataset.reader import Opened, fields_of, open_sources, unit_metadata
 from forgia.dataset.source import COMPRESSED_SUFFIXES, TABLE_SUFFIXES
@@ -171,13 +173,13 @@ def bare_name(path: Path) -> str:
 
 def unbound(plan: Open) -> UserError:
     """The refusal that lists every column not bound and how to bind them."""
-    problems = [
-        Problem(str(item.path), None, question.header, question.why)
-        for item, found in zip(plan.opened, plan.bindings, strict=True)
-        for question in found.questions
-    ]
+    files: dict[tuple[str, str], list[Path]] = {}
+    for item, found in zip(plan.opened, plan.bindings, strict=True):
+        for question in found.questions:
+            files.setdefault((question.header, question.why), []).append(item.path)
+    problems = [_problem(paths, *key) for key, paths in files.items()]
     return UserError(
-        f"{len(problems)} column(s) could not be bound to the vocabulary",
+        f"{len({header for header, _ in files})} column(s) could not be bound to the vocabulary",
         problems=problems,
         hint="check this, save it and pass it with --mapping FILE.yaml (--write-mapping FILE.yaml saves it; "
         f"--keep-unbound keeps them as they are):\n\n{plan.mapping_text()}",
@@ -185,30 +187,77 @@ def unbound(plan: Open) -> UserError:
 
 
 def _agreed(opened: Sequence[Opened], bindings: Sequence[Bindings], vocabulary: Vocabulary, terms: Terms) -> Plan:
-    """The columns all files share. Raises: UserError — a file has others, or other types."""
+    """The columns all files share, those of one concept told apart by their headers and the numbers in them.
+
+    Raises: UserError — a file has others, other types, or columns that cannot be told apart.
+    """
+    used = [[binding for binding in found.bound if not binding.ignored] for found in bindings]
+    if empty := next((item for item, bound in zip(opened, used, strict=True) if not bound), None):
+        raise UserError(f"{empty.path}: every column is ignored")
+    own = [tuple(column_names(bound, vocabulary)) for bound in used]
+    usual = Counter(frozenset(names) for names in own).most_common(1)[0][0]
+    model = next(place for place, names in enumerate(own) if frozenset(names) == usual)
+    like = [_source_column(name, binding) for name, binding in zip(own[model], used[model], strict=True)]
+    same = [matched(bound, like, vocabulary) for bound in used]
+    _check_agree(opened, used, same, like, model)
     tables: list[dict[str, tuple[Binding, Field]]] = []
-    for item, found in zip(opened, bindings, strict=True):
-        used = [binding for binding in found.bound if not binding.ignored]
-        names = column_names(used, vocabulary)
-        fields = fields_of(item, found, names, terms.read)
-        tables.append({name: (binding, field) for name, binding, field in zip(names, used, fields, strict=True)})
-    first = tables[0]
-    if not first:
-        raise UserError(f"{opened[0].path}: every column is ignored")
-    problems = [
-        Problem(str(item.path), None, name, "is not in every file")
-        for item, table in zip(opened, tables, strict=True)
-        for name in sorted(set(first) ^ set(table))
-    ]
-    if problems:
-        raise UserError(
-            f"the files do not have the same columns as {opened[0].path}",
-            problems=problems,
-            hint="add those that differ as a dataset of their own; recipes pool datasets, whatever one of them lacks",
-        )
-    columns = tuple(_column(name, _widest(name, tables)) for name in first)
+    for item, found, one in zip(opened, used, same, strict=True):
+        names = {binding.header: name for name, binding in one.found.items()}
+        fields = fields_of(item, Bindings(bound=tuple(found)), [names[binding.header] for binding in found], terms.read)
+        tables.append({field.name: (binding, field) for binding, field in zip(found, fields, strict=True)})
+    columns = tuple(_column(name, _widest(name, tables)) for name in tables[0])
     plans = tuple(tuple(_aligned(column, table[column.name][1]) for column in columns) for table in tables)
     return Plan(opened=tuple(opened), bindings=tuple(bindings), columns=columns, fields=plans)
+
+
+def _check_agree(
+    opened: Sequence[Opened],
+    used: Sequence[Sequence[Binding]],
+    same: Sequence[Matched],
+    like: Sequence[Column],
+    model: int,
+) -> None:
+    """Raises: UserError — a file has other columns than most, each told once; or such as cannot be told apart."""
+    unclear: dict[str, list[Path]] = {}
+    differing: dict[tuple[str, str], list[Path]] = {}
+    for item, bound, one in zip(opened, used, same, strict=True):
+        taken = {binding.header for binding in one.found.values()}
+        for name, headers in one.unclear.items():
+            text = f"which of {', '.join(map(repr, headers))} it is cannot be told"
+            unclear.setdefault(f"{name}\n{text}", []).append(item.path)
+        sure = {header for headers in one.unclear.values() for header in headers}
+        for column in like:
+            if column.name not in one.found and column.name not in one.unclear:
+                differing.setdefault((column.source, "is missing here"), []).append(item.path)
+        for binding in bound:
+            if binding.header not in taken | sure:
+                differing.setdefault((binding.header, "is here and not in the others"), []).append(item.path)
+    if unclear:
+        raise UserError(
+            f"the columns of one concept are not those of {opened[model].path}",
+            problems=[_problem(paths, *key.split("\n")) for key, paths in unclear.items()],
+            hint="give columns of one concept the same headers in every file, or numbers that tell them apart",
+        )
+    if differing:
+        raise UserError(
+            f"the files do not have the same columns as {opened[model].path}",
+            problems=[_problem(paths, *key) for key, paths in differing.items()],
+            hint="add those that differ as a dataset of their own; recipes pool datasets, whatever one of them lacks",
+        )
+
+
+def _problem(paths: Sequence[Path], column: str, message: str) -> Problem:
+    """A problem of one or several files, told once."""
+    return Problem(str(paths[0]), None, column, message + _and_others(len(paths)))
+
+
+def _and_others(files: int) -> str:
+    return "" if files == 1 else f" (and so in {files - 1:,} more files)" if files > 2 else " (and so in one more file)"
+
+
+def _source_column(name: str, binding: Binding) -> Column:
+    concept = binding.concept.id if binding.concept else None
+    return Column(name=name, source=binding.header, concept=concept, unit=binding.unit)
 
 
 def _widest(name: str, tables: Sequence[Mapping[str, tuple[Binding, Field]]]) -> tuple[Binding, Field]:

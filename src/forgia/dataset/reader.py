@@ -16,17 +16,18 @@ import pyarrow.parquet as pq
 
 from forgia import units
 from forgia.dataset import cmapss, convert, documents
-from forgia.dataset.binding import Ask, Binding, Bindings, bind, column_names
+from forgia.dataset.binding import Ask, Binding, Bindings, bind, resolve
 from forgia.dataset.blocks import Block, blocks
 from forgia.dataset.convert import TIME_TYPE, Target
 from forgia.dataset.dialect import Dialect, ReadOptions, sniff, split_lines
 from forgia.dataset.kinds import FALSE_WORDS, TRUE_WORDS, Look, look
 from forgia.dataset.manifest import Column
 from forgia.dataset.mapping import Entry
+from forgia.dataset.naming import Matched, matched
 from forgia.dataset.parse import Field, Parsed, Parser, Reject, merged
 from forgia.dataset.source import HashedFile, decompressed, expand, format_of
 from forgia.errors import ForgiaError, UserError
-from forgia.vocabulary import Vocabulary
+from forgia.vocabulary import Vocabulary, plain
 
 HEAD_BYTES = 1 << 20
 SAMPLE_ROWS = 2000
@@ -331,45 +332,70 @@ def read_bound(
     options: ReadOptions | None = None,
     mapping: Mapping[str, Entry] | None = None,
     ask: Ask | None = None,
+    origins: Sequence[Column] = (),
+    on_bound: Callable[[Bindings, Sequence[Field]], Any] | None = None,
     on_reject: Callable[[Reject], Any] | None = None,
     advance: Progress | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """New rows with the columns of an existing dataset, found by concept whatever this file calls them.
 
-    Args: columns — the dataset's, in the order wanted; optional — names that may be missing (such as the target).
+    Args: columns — the dataset's, in the order wanted; optional — names that may be missing (such as the target);
+    origins — the same columns as other datasets tell of them; on_bound — told what a file's columns are, and which of
+    them are read. Several columns of a concept are told apart by their headers, then by the numbers in them.
     Units: the columns' own. Columns that the file does not have, and may miss, are left out.
     Raises: UserError — a column is missing, ambiguous or in a unit that contradicts it; before the first batch.
     """
     plans = []
+    known = [*columns, *origins]
     for opened in open_sources([paths] if isinstance(paths, Path) else paths, options or ReadOptions()):
         path = opened.path
-        kept = {c.source: Entry(keep="auto") for c in columns if not c.concept and c.source in opened.looks}
-        found = bind(
-            opened.looks, vocabulary, mapping={**opened.stated, **kept, **(mapping or {})}, ask=ask, path=str(path)
-        )
-        fields = _wanted(opened, found, columns, vocabulary=vocabulary, options=options or ReadOptions())
-        have = {field.name for field in fields}
-        if missing := [column for column in columns if column.name not in have and column.name not in optional]:
-            raise _missing(path, missing, found)
+        entries = {**opened.stated, **as_known(opened, known, vocabulary), **(mapping or {})}
+        found = bind(opened.looks, vocabulary, mapping=entries, ask=ask, path=str(path))
+        used = [binding for binding in found.bound if not binding.ignored]
+        same = matched(used, columns, vocabulary, origins=origins)
+        if missing := [one for one in columns if one.name not in same.found and one.name not in optional]:
+            raise _missing(path, missing, found, same)
+        fields = [_fixed(opened, same.found[one.name], one, options) for one in columns if one.name in same.found]
+        if on_bound:
+            on_bound(found, fields)
         plans.append((opened, fields))
     return _bound_batches(plans, on_reject, advance)
 
 
-def _wanted(
-    opened: Opened, found: Bindings, columns: Sequence[Column], *, vocabulary: Vocabulary, options: ReadOptions
-) -> list[Field]:
-    """The columns that this file has, as the dataset keeps them."""
-    bound = [binding for binding in found.bound if not binding.ignored]
-    by_name = dict(zip(column_names(bound, vocabulary), bound, strict=True))
-    by_source = {binding.header: binding for binding in bound}
-    fields = []
+def as_known(opened: Opened, columns: Iterable[Column], vocabulary: Vocabulary) -> dict[str, Entry]:
+    """What headers mean that a dataset has, too: its concept there, or none, where they say no other by themselves."""
+    meanings: dict[str, set[str | None]] = {}
     for column in columns:
-        binding = by_name.get(column.name) if column.concept else by_source.get(column.source)
-        if binding:
-            target = target_of(binding, opened, options, fixed=column)
-            place = opened.dialect.header.index(binding.header)
-            fields.append(Field(index=place, header=binding.header, name=column.name, target=target))
-    return fields
+        for name in (column.source,) if column.concept else (column.source, column.name):
+            meanings.setdefault(plain(name), set()).add(column.concept)
+    found = {}
+    for header, seen in opened.looks.items():
+        meant = meanings.get(plain(header), set())
+        if len(meant) != 1:
+            continue
+        (concept,) = meant
+        said = opened.stated.get(header, Entry())
+        if concept is None:
+            found[header] = Entry(keep="auto", unit=said.unit)
+        elif concept in vocabulary.concepts and not _says(header, seen, vocabulary, said, concept):
+            found[header] = Entry(concept=concept, unit=said.unit)
+    return found
+
+
+def _says(header: str, seen: Look, vocabulary: Vocabulary, entry: Entry, concept: str) -> bool:
+    """Whether a header names this concept by itself, or contradicts its own unit."""
+    try:
+        found = resolve(header, seen, vocabulary, entry)
+    except UserError:
+        return True
+    return isinstance(found, Binding) and found.concept is not None and found.concept.id == concept
+
+
+def _fixed(opened: Opened, binding: Binding, column: Column, options: ReadOptions | None) -> Field:
+    """A column of this file, as the dataset keeps it."""
+    target = target_of(binding, opened, options or ReadOptions(), fixed=column)
+    place = opened.dialect.header.index(binding.header)
+    return Field(index=place, header=binding.header, name=column.name, target=target)
 
 
 def _bound_batches(
@@ -385,14 +411,24 @@ def _bound_batches(
                     yield parsed.batch
 
 
-def _missing(path: Path, missing: Sequence[Column], found: Bindings) -> ForgiaError:
+def _missing(path: Path, missing: Sequence[Column], found: Bindings, same: Matched) -> ForgiaError:
     names = ", ".join(f"{column.name} ({column.source!r})" for column in missing)
     text = f"{path}: no column for {names}"
     if found.questions:
         text += "; not bound: " + ", ".join(f"{question.header!r} ({question.why})" for question in found.questions)
-    hint = (
-        "--mapping FILE.yaml says what the columns are, for instance:\n" + found.mapping_text()
-        if found.questions
-        else None
-    )
-    return UserError(text, hint=hint)
+    unclear = {column.name: same.unclear[column.name] for column in missing if column.name in same.unclear}
+    for headers in dict.fromkeys(unclear.values()):
+        wanted = ", ".join(name for name, could in unclear.items() if could == headers)
+        text += f"; which of them is {wanted} cannot be told: {', '.join(map(repr, headers))}"
+    if found.questions:
+        said = "--mapping FILE.yaml says what the columns are, for instance:\n" + found.mapping_text()
+    elif unclear:
+        sources = ", ".join(repr(column.source) for column in missing if column.name in unclear)
+        said = (
+            "columns of one concept are told apart by the headers of the training data, or by the numbers in them:"
+            f" call them {sources}; leave out a column that is none of these: --mapping FILE.yaml with"
+            ' columns: {"HEADER": {ignore: true}}'
+        )
+    else:
+        said = ""
+    return UserError(text, hint=said or None)
