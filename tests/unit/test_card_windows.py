@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,14 @@ def rule(**changes: Any) -> SplitRule:
 )
 def test_the_card_says_how_samples_were_parted(changes: dict[str, Any], columns: dict[str, Any], said: str) -> None:
     assert card_windows.split(rule(**changes), Columns(**{**COLUMNS, **columns})).startswith(said)
+
+
+def test_the_card_says_which_groups_were_judged() -> None:
+    data: Any = SimpleNamespace(test_groups=tuple(f"press-{number:02}" for number in range(23)))
+    (said,) = card_windows.tested(data, Columns(**COLUMNS))
+    assert said.startswith("The test part (`machine`): press-00, press-01, ")
+    assert said.endswith("press-19 and 3 more.")
+    assert not list(card_windows.tested(SimpleNamespace(test_groups=()), Columns(**COLUMNS)))  # type: ignore[arg-type]
 
 
 def spec(**changes: Any) -> FeatureSpec:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,21 @@ def test_one_machine_name_of_two_owners_is_two_groups(tmp_path: Path) -> None:
     assert len(set(found.groups.tolist())) == 6
     groups = [set(found.groups[found.split.part(part)].tolist()) for part in PARTS]
     assert sum(map(len, groups)) == 6
+
+
+def test_a_file_is_a_group_of_its_dataset_and_a_machine_one_of_its_owner(tmp_path: Path) -> None:
+    names = ["0", "1", "2", "3"] * 3
+    sets = [dataset(tmp_path / name, **rows(12, run_id=names)) for name in ("sa", "sb")]
+    wanted = role(columns={"group": "run_id"})
+    assert len(set(loading.load(wanted, sets).groups.tolist())) == 4
+    of_files = [replace(one, manifest=replace(one.manifest, options={"file_column": "run_id"})) for one in sets]
+    found = loading.load(wanted, of_files)
+    assert len(set(found.groups.tolist())) == 8
+    assert set(found.test_groups) <= {f"{number} of {name}" for number in range(4) for name in ("sa", "sb")}
+    turned = loading.load(wanted, of_files[::-1])
+    assert turned.test_groups == found.test_groups
+    mixed = loading.load(wanted, [of_files[0], sets[1]])
+    assert len(set(mixed.groups.tolist())) == 8
 
 
 def test_episodes_end_where_the_counter_drops_within_a_machine(tmp_path: Path) -> None:

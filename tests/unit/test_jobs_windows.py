@@ -214,3 +214,52 @@ def test_series_shorter_than_a_window_need_a_lead_in() -> None:
     with pytest.raises(UserError, match="no series has 4 rows in a row"):
         windows.arrange(role(samples={"lead_in": False}), histories([2, 3, 1]))
     assert len(windows.arrange(role(), histories([2, 3, 1])).target) == 6
+
+
+def test_the_same_rows_in_another_order_are_parted_alike() -> None:
+    found = []
+    for seed in (1, 2):
+        table = histories([5, 9, 4, 8, 6, 7], seed=seed)
+        layout = windows.arrange(role(), table)
+        shown = seen(layout, table, role())
+        found.append([sorted(shown[layout.split.part(part)][:, -1].tolist()) for part in PARTS])
+        assert layout.test_groups == tuple(f"m{int(one)}" for one in sorted({value // 1000 for value in found[-1][2]}))
+    assert found[0] == found[1]
+
+
+def test_a_machine_with_rows_of_one_moment_in_two_datasets_is_refused() -> None:
+    table = histories([5, 5, 5])
+    twice = pa.concat_tables([table, table.set_column(4, DATASET, pa.array([1] * 15, pa.int32()))])
+    with pytest.raises(
+        UserError, match="machine m0 has rows of the same cycle in dataset 0 and in dataset 1"
+    ) as caught:
+        windows.arrange(role(), twice)
+    assert "as 2 more have" in caught.value.message
+    assert "different names" in str(caught.value.hint)
+    later = table.set_column(4, DATASET, pa.array([1] * 15, pa.int32())).set_column(
+        table.column_names.index("cycle"), "cycle", pa.array(table.column("cycle").to_numpy() + 5)
+    )
+    layout = windows.arrange(role(), pa.concat_tables([table, later]))
+    assert len(np.unique(layout.groups)) == 3
+
+
+def test_rows_that_share_their_time_and_series_without_an_end_of_their_beginning_are_told() -> None:
+    cycles = np.concatenate([[0, 0, 1, 2, 2, 2], np.arange(4), np.arange(6)])
+    table = histories([6, 4, 6], cycle=pa.array(cycles))
+    mine = role(samples={"beginning": 5})
+    notes = windows.arrange(mine, table.append_column("x", pa.array(cycles))).notes
+    assert any(note.startswith("5 rows in 1 of the series (machine) share their cycle") for note in notes)
+    assert any(note.startswith("1 of 3 series (machine) have fewer rows than the 5 that tell") for note in notes)
+    assert windows.arrange(role(), histories([6, 4, 6])).notes == ()
+
+
+def test_a_training_part_that_is_anomalous_throughout_is_refused() -> None:
+    table = labelled([6] * 4, [[True] * 6] * 4)
+    with pytest.raises(UserError, match=r"every window of the training part \(\d+\) shows a row where left is true"):
+        windows.arrange(role(output="score", samples={"train_on": "normal"}), table)
+
+
+def test_the_data_says_that_nobody_labelled_it() -> None:
+    (note,) = windows.arrange(role(output="score"), labelled([6] * 4, [None] * 4)).notes
+    assert note.startswith("No row has a value of left")
+    assert not windows.arrange(role(output="score"), labelled([6] * 4, [[False] * 6] * 3 + [None])).notes

@@ -30,7 +30,8 @@ from forgia_jobs.samples.data import Data
 from forgia_jobs.samples.splitting import PARTS, Split
 from forgia_jobs.samples.tabular import Kind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Part of a folder's name, so that what an older forgia has arranged otherwise is not found."""
 MANIFEST = "manifest.json"
 BIT_DECIDING = ("numpy", "pyarrow", "scikit-learn")
 """Distributions whose version may change a statistic or the place of an edge."""
@@ -46,6 +47,8 @@ class Manifest:
     owners: tuple[str, ...]
     """Organisations; the array ``owners`` has positions in this list."""
     left_out: int
+    notes: tuple[str, ...]
+    test_groups: tuple[str, ...]
     arrays: Mapping[str, ArrayFile]
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +66,8 @@ class Manifest:
             features=value["features"],
             owners=tuple(value["owners"]),
             left_out=int(value["left_out"]),
+            notes=tuple(value["notes"]),
+            test_groups=tuple(value["test_groups"]),
             arrays={name: ArrayFile.from_json(item) for name, item in value["arrays"].items()},
         )
 
@@ -117,6 +122,8 @@ def load(role: Role, folder: Path, kind: Kind) -> Data:
         source=kind.source(role, {"numeric": numeric, "categorical": arrays["categorical"]}, own),
         target=arrays["target"],
         left_out=manifest.left_out,
+        notes=manifest.notes,
+        test_groups=manifest.test_groups,
     )
 
 

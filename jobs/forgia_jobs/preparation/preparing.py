@@ -58,6 +58,8 @@ def make(order: Order, workers: Executor, tell: Tell) -> Manifest:
         features=preparing_tasks.joined(arranged, found[: len(numbers)], found[len(numbers) :]),
         owners=arranged.owners,
         left_out=arranged.left_out,
+        notes=arranged.notes,
+        test_groups=arranged.test_groups,
         arrays={**arranged.arrays, **dict(zip(widths, stacked, strict=True))},
     )
 

@@ -66,6 +66,8 @@ class Arranged:
     """Of the target; those of columns come later."""
     owners: tuple[str, ...]
     left_out: int
+    notes: tuple[str, ...]
+    test_groups: tuple[str, ...]
     arrays: Mapping[str, ArrayFile]
     has_cuts: bool
 
@@ -97,6 +99,8 @@ def arrange(order: Order) -> Arranged:
         features=tabular.fit(role, learnt, keys).to_json(),
         owners=names,
         left_out=layout.left_out,
+        notes=layout.notes,
+        test_groups=layout.test_groups,
         arrays={name: write(order, name, iter([array]), like=array) for name, array in written.items()},
         has_cuts=layout.cuts is not None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from forgia import groups as grouping
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
+from forgia.groups import PART_WORDS
 from forgia_jobs.request import Columns, Role
 from forgia_jobs.samples import Flat, Samples, Source, splitting
 from forgia_jobs.samples.splitting import Split
 
-DATASET = "_dataset"
-"""Column added by pooling: position of the dataset a row came from. Never a feature."""
-OWNER = "_owner"
-"""Column added by pooling: organisation that owns the row. Never a feature: a model must not know whose row it is."""
+DATASET, OWNER = grouping.DATASET, grouping.OWNER
+"""Columns added by pooling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class Data:
     """Rows without an answer, in no part."""
     notes: tuple[str, ...] = ()
     """What else the card says of the data, a sentence each."""
+    test_groups: tuple[str, ...] = ()
+    """What the groups of the test part are called, where a column says it."""
 
     def samples(self, part: str, *, device: torch.device) -> Samples:
         """The samples of a part, on a device."""
@@ -81,9 +84,7 @@ def pool(datasets: Sequence[Dataset], columns: Columns, *, needs_target: bool = 
     for position, dataset in enumerate(datasets):
         known = [name for name in columns.all if dataset.manifest.column(name) is not None]
         table = dataset.to_table(known)
-        rows = table.num_rows
-        table = table.append_column(DATASET, pa.array(np.full(rows, position, dtype=np.int32)))
-        tables.append(table.append_column(OWNER, pa.repeat(pa.scalar(dataset.manifest.owner, pa.string()), rows)))
+        tables.append(grouping.marked(table, dataset.manifest, position=position, group=columns.group))
     try:
         pooled = pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -96,31 +97,45 @@ def pool(datasets: Sequence[Dataset], columns: Columns, *, needs_target: bool = 
     return pooled
 
 
-def group_rows(table: pa.Table, columns: Columns) -> npt.NDArray[np.int64]:
+def group_rows(table: pa.Table, columns: Columns, *, is_sorted: bool = False) -> npt.NDArray[np.int64]:
     """A group number a row: episodes of the counter within dataset and group, else the owner's group, else the row.
 
-    A machine's name means one machine of its owner: two firms' ``press-1`` are two groups.
+    A machine's name means one machine of its owner, a file's name a file of its dataset: ``forgia.groups``.
+    Args: is_sorted — groups are numbered by their names, so that their parts do not depend on the order of the rows.
     """
-    names = (columns.group,) if columns.group else ()
     if columns.episodes_of:
         counter = table.column(columns.episodes_of).cast(pa.float64()).to_numpy()
-        return splitting.episodes(counter, _labels(table, (DATASET, *names)))
-    if names:
-        return _labels(table, (OWNER, *names))
-    return np.arange(table.num_rows)
+        within = (DATASET, columns.group) if columns.group else (DATASET,)
+        return splitting.episodes(counter, grouping.numbered(table, within, is_sorted=False))
+    if not columns.group:
+        return np.arange(table.num_rows)
+    return grouping.of_rows(table, columns.group, is_sorted=is_sorted)
 
 
 def dataset_rows(table: pa.Table) -> npt.NDArray[np.int64]:
     """The dataset of each row, as a number: the series of data that names no group."""
-    return _labels(table, (DATASET,))
+    return grouping.numbered(table, (DATASET,), is_sorted=True)
 
 
-PART_WORDS = {
-    **dict.fromkeys(("train", "training"), 0),
-    **dict.fromkeys(("validation", "valid", "val"), 1),
-    **dict.fromkeys(("test", "testing"), 2),
-}
-"""What data calls a part → its position in ``splitting.PARTS``."""
+def group_names(
+    table: pa.Table, columns: Columns, groups: npt.NDArray[np.int64], *, of: npt.NDArray[np.int64]
+) -> tuple[str, ...]:
+    """What these groups are called, in the order of their numbers; none where no column says it.
+
+    One that shares its name with another is told with its dataset, or its owner. Args: groups — a number for each row
+    of the table; of — those that are meant, as often as one likes.
+    """
+    if not columns.group or columns.episodes_of:
+        return ()
+    numbers, rows = np.unique(groups, return_index=True)
+    told = [name for name in (columns.group, grouping.FILES_OF, OWNER) if name in table.column_names]
+    known = table.select(told).take(pa.array(rows)).to_pylist()
+    count = Counter(row[columns.group] for row in known)
+    return tuple(
+        f"{name} of {row.get(grouping.FILES_OF) or row[OWNER]}" if count[name := row[columns.group]] > 1 else str(name)
+        for row, is_meant in zip(known, np.isin(numbers, of), strict=True)
+        if is_meant
+    )
 
 
 def given_parts(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
@@ -191,12 +206,3 @@ def owners(data: Data) -> Mapping[str, int]:
     """Rows by organisation."""
     names, counts = np.unique(data.owners.astype(str), return_counts=True)
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
-
-
-def _labels(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """A number for each distinct combination of these columns; a missing value is a value of its own."""
-    found = np.zeros(table.num_rows, dtype=np.int64)
-    for name in names:
-        codes = table.column(name).combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
-        found = np.unique(found * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)[1]
-    return found

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from forgia import calendars, features, forecasting, series, windows
+from forgia import groups as grouping
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.forecasting import Frame
@@ -192,7 +193,8 @@ def _grid(role: Role, table: pa.Table) -> Grid:
     if columns.time is None:
         raise UserError("a forecast needs times, but the data binds no time column")
     labels = data.group_rows(table, columns) if columns.group else data.dataset_rows(table)
-    constant = [data.DATASET, data.OWNER, *([columns.group] if columns.group else [])]
+    known = (data.DATASET, data.OWNER, grouping.FILES_OF, columns.group)
+    constant = [name for name in known if name and name in table.column_names]
     return series.regular(table, labels, time=columns.time, constant=constant)
 
 

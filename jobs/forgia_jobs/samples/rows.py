@@ -58,7 +58,7 @@ def arrange(role: Role, table: pa.Table) -> Layout:
     left_out = table.num_rows - len(answered)
     table = table.take(pa.array(answered)) if left_out else table
     target = features.targets(table, role.columns.target)
-    groups = data.group_rows(table, role.columns)
+    groups = data.group_rows(table, role.columns, is_sorted=True)
     split = data.split_rows(table, role, groups=groups, target=target)
     return Layout(
         rows=answered,
@@ -69,6 +69,7 @@ def arrange(role: Role, table: pa.Table) -> Layout:
         target=target,
         left_out=left_out,
         cuts=target[split.train],
+        test_groups=data.group_names(table, role.columns, groups, of=groups[split.test]),
     )
 
 

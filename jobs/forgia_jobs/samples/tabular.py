@@ -37,6 +37,10 @@ class Layout:
     """An answer for each of ``learnt``, where the edges of intervals are to lie where it changes."""
     own: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """What the kind wants to know of its samples besides, such as where windows end."""
+    notes: tuple[str, ...] = ()
+    """What the card says of the data besides, a sentence each."""
+    test_groups: tuple[str, ...] = ()
+    """What the groups of the test part are called, where a column says it."""
 
 
 class Kind(Protocol):
@@ -78,6 +82,8 @@ def load(role: Role, datasets: Sequence[Dataset], kind: Kind) -> Data:
         source=kind.source(role, matrices, layout.own),
         target=layout.target,
         left_out=layout.left_out,
+        notes=layout.notes,
+        test_groups=layout.test_groups,
     )
 
 

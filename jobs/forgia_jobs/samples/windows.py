@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from forgia import features, windows
+from forgia import groups as grouping
 from forgia.errors import UserError
 from forgia_jobs.request import Role
 from forgia_jobs.samples import Flat, Positions, Source, data, hosting, splitting
@@ -93,6 +94,7 @@ def arrange(role: Role, table: pa.Table) -> Layout:
     kind = role.samples
     length = int(kind["length"])
     series, order = ordered(table, role)
+    notes = list(remarks(table, role, series, order))
     if kind.get("lead_in"):
         taken = windows.led_in(series, length=length)
         series, order = series[taken], order[taken]
@@ -108,7 +110,7 @@ def arrange(role: Role, table: pa.Table) -> Layout:
     left_out, ends = int((~is_answered).sum()), ends[is_answered]
     split = split_windows(role, table, ends=ends, groups=series[ends], answers=target[ends])
     if kind.get("train_on") == "normal":
-        split = replace(split, train=split.train[~shows_true(target, ends[split.train], length=length)])
+        split = replace(split, train=normal(split.train, target, ends, length=length, name=role.columns.target))
     return Layout(
         rows=order,
         learnt=np.flatnonzero(windows.covered(ends[split.train], rows=len(series), length=length)),
@@ -118,6 +120,8 @@ def arrange(role: Role, table: pa.Table) -> Layout:
         target=target[ends],
         left_out=left_out,
         own={"ends": ends, "firsts": windows.first_rows(series)},
+        notes=tuple(notes),
+        test_groups=data.group_names(table, role.columns, series, of=series[ends[split.test]]),
     )
 
 
@@ -139,9 +143,51 @@ def ordered(table: pa.Table, role: Role) -> tuple[npt.NDArray[np.int64], Positio
     times = table.column(name)
     if times.null_count:
         raise UserError(f"windows are in the order of time, but {times.null_count} row(s) have no {name}")
-    series = data.group_rows(table, role.columns) if role.columns.group else data.dataset_rows(table)
+    by_name = role.columns.group is not None
+    series = data.group_rows(table, role.columns, is_sorted=True) if by_name else data.dataset_rows(table)
     order = np.lexsort((times.to_numpy(), series))
     return series[order], order
+
+
+def remarks(table: pa.Table, role: Role, series: npt.NDArray[np.int64], order: Positions) -> Iterator[str]:
+    """What a person should know of the series, a sentence each. Args: series — of the rows in this order.
+
+    Raises: UserError — a series has rows of one moment in two datasets.
+    """
+    name, time = role.columns.group or "dataset", str(role.columns.time)
+    times, datasets = (table.column(column).to_numpy()[order] for column in (time, data.DATASET))
+    found = grouping.repeated(series, times, datasets)
+    if found.example:
+        refs = [_ref(role, int(datasets[place])) for place in found.example]
+        value = table.column(name)[int(order[found.example[0]])].as_py()
+        text = grouping.across_sentence(name, value, time=time, found=found, refs=refs)
+        raise UserError(text, hint=grouping.ACROSS_HINT)
+    if found.rows:
+        yield f"{grouping.repeated_sentence(name, time=time, found=found)}."
+    beginning = int(role.samples.get("beginning", 0))
+    lengths = np.diff([*windows.first_rows(series), len(series)])
+    if short := int((lengths < beginning).sum()):
+        yield f"{grouping.short_sentence(name, short, of=len(lengths), beginning=beginning)}."
+    if role.output == "score" and not table.column(role.columns.target).is_valid().to_numpy().any():
+        yield f"No row has a value of {role.columns.target}: all count as normal, and misses cannot be known."
+
+
+def _ref(role: Role, position: int) -> str:
+    known = role.datasets[position : position + 1]
+    return f"{known[0].name}@{known[0].version}" if known else f"dataset {position}"
+
+
+def normal(train: Positions, target: npt.NDArray[np.float32], ends: Positions, *, length: int, name: str) -> Positions:
+    """Those of the training part's windows that show no row whose target is true. Raises: UserError — none is left."""
+    kept = train[~shows_true(target, ends[train], length=length)]
+    if not len(kept):
+        raise UserError(
+            f"every window of the training part ({len(train):,}) shows a row where {name} is true, and only windows "
+            "without one train",
+            hint=f"bind runs in which {name} is false at least at the beginning, or see whether the column means the "
+            "opposite",
+        )
+    return kept
 
 
 def answers_of(table: pa.Table, role: Role) -> npt.NDArray[np.float32]:

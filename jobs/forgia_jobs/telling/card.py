@@ -202,6 +202,7 @@ def _data(facts: Facts) -> str:
             f"Split {card_windows.split(rule, columns)}, seed {rule.seed}; {apart}."
             + (f" {left_out:,} row(s) without a target were left out." if left_out else ""),
             _table(names, parts),
+            *card_windows.tested(facts.data, columns),
             *facts.data.notes,
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from forgia.features import FeatureSpec
+from forgia.groups import listed
 from forgia_jobs.judging import alarms
 from forgia_jobs.request import Columns, SplitRule
 from forgia_jobs.samples.data import Data
@@ -19,6 +20,12 @@ def split(rule: SplitRule, columns: Columns) -> str:
         return f"as `{columns.part}` says ({judged}), validation by whole groups of the training part"
     groups = [name for name in (columns.group, columns.episodes_of and f"resets of {columns.episodes_of}") if name]
     return f"by whole groups ({', '.join(groups)})" if groups else "by whole groups"
+
+
+def tested(data: Data, columns: Columns) -> Iterator[str]:
+    """Which groups the figures are of, so that they can be found again; ``metrics.json`` has all names."""
+    if data.test_groups:
+        yield f"The test part (`{columns.group}`): {listed(data.test_groups)}."
 
 
 def threshold_rule(data: Data) -> str:

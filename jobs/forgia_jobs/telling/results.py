@@ -144,6 +144,7 @@ def write_papers(folder: Path, facts: Facts) -> None:
         "evaluation": facts.evaluation.to_json(),
         "baseline_name": facts.evaluation.baseline_name,
         "split": describe(facts.data),
+        "test_groups": list(facts.data.test_groups),
         "rows_by_owner": owners(facts.data),
         "training": dict(facts.training),
         "cost": dict(facts.cost),
