@@ -34,7 +34,8 @@ def predict(
     """Score the rows of INPUT with a registered model; every byte of the model is checked first.
 
     INPUT is read as forgia dataset add reads: other headers, units and formats are bound to the model's columns. For a
-    model of images it is image files, or folders of them.
+    model of images it is image files, or folders of them. A bare name of a model means its latest version that is not
+    of a run with --test, if there is one.
 
     \b
     forgia predict mill-failures@1.0.0 new.csv -o scored.parquet
@@ -42,11 +43,15 @@ def predict(
     """
     from forgia.dataset.dialect import ReadOptions
     from forgia.dataset.mapping import load as load_mapping
+    from forgia.registry.models import find_model
     from forgia.scoring import load_release, score_file, score_images
     from forgia.vocabulary import Vocabulary
-    from forgia_cli.model.rendering import scored_text
+    from forgia_cli.model.rendering import scored_text, test_warning
 
-    loaded = load_release(app.home, app.settings.organisation, model)
+    found = find_model(app.home, app.settings.organisation, model)
+    if found.is_test:
+        app.say(test_warning(found.ref))
+    loaded = load_release(app.home, app.settings.organisation, found.ref)
     loaded.threshold(threshold)
     if loaded.spec.samples["kind"] == "images":
         with app.progress("looking at images") as advance:

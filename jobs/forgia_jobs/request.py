@@ -220,6 +220,8 @@ class Request:
     profile: Mapping[str, Any]
     weights: Mapping[str, str] = field(default_factory=dict)
     """Parameter → digest of the weights it names."""
+    test: bool = False
+    """With the recipe's small test settings."""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -245,6 +247,7 @@ def load(path: Path) -> Request:
             environment=value.get("environment", {}),
             profile=value.get("profile", {}),
             weights=value.get("weights", {}),
+            test=bool(value.get("test", False)),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: not a request: {error}") from error

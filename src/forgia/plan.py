@@ -84,6 +84,7 @@ def resolve(
         },
         "data": {role: contract.data_request(binding, datasets, columns)},
         "params": params,
+        **({"test": True} if choice.test else {}),
         **({"weights": {name: params[name] for name in places}} if places else {}),
         "train": recipe.train.model_dump(mode="json"),
         "evaluate": recipe.evaluate.model_dump(mode="json"),

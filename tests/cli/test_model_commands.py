@@ -63,9 +63,17 @@ def write_files(folder: Path, *, network: bytes) -> None:
 
 
 def register(
-    home: HomePaths, folder: Path, *, version: str = "1.0.0", network: bytes = b"network", f1: float = 0.8
+    home: HomePaths,
+    folder: Path,
+    *,
+    version: str = "1.0.0",
+    network: bytes = b"network",
+    f1: float = 0.8,
+    test: bool = False,
 ) -> str:
     write_files(folder, network=network)
+    if test:
+        (folder / "request.json").write_text(json.dumps({"evaluate": {"primary": "f1"}, "test": True}))
     draft = ReleaseDraft(
         name=NAME,
         recipe_version="1.0.0",
@@ -135,6 +143,30 @@ def test_show_tells_figures_data_recipe_run_and_files(forgia_command: Forgia, ho
     found = json.loads(forgia_command("model", "show", f"{NAME}@1.0.0", "--json").stdout)
     assert (found["schema_version"], found["digest"], found["metrics"]["f1"]) == (1, made, 0.8)
     assert found["datasets"][0]["rows"] == 10_000
+
+
+def test_a_version_of_a_test_is_shown_as_one(forgia_command: Forgia, home: HomePaths, tmp_path: Path) -> None:
+    register(home, tmp_path / "a", test=True)
+    assert "1.0.0 (test)" in forgia_command("model", "list").stdout
+    assert "small test settings (--test)" in forgia_command("model", "show", NAME).stdout
+    pulled = forgia_command("model", "pull", NAME, "--to", str(tmp_path / "pulled"))
+    assert f"warning: {NAME}@1.0.0 was made with the recipe's small test settings" in pulled.stderr
+    register(home, tmp_path / "b", version="1.0.1")
+    register(home, tmp_path / "c", version="1.0.2", test=True)
+    assert json.loads(forgia_command("model", "show", NAME, "--json").stdout)["version"] == "1.0.1"
+    (model,) = json.loads(forgia_command("model", "list", "--json").stdout)["models"]
+    assert (model["latest"], model["tests"]) == ("1.0.1", ["1.0.0", "1.0.2"])
+    assert "warning" not in forgia_command("model", "pull", NAME, "--to", str(tmp_path / "other")).stderr
+
+
+def test_a_prediction_says_that_its_model_is_one_of_a_test(
+    forgia_command: Forgia, home: HomePaths, tmp_path: Path
+) -> None:
+    register(home, tmp_path / "a", network=torque_network(), test=True)
+    (tmp_path / "new.csv").write_text("Torque [Nm]\n40\n60\n")
+    done = forgia_command("predict", NAME, str(tmp_path / "new.csv"), "-o", str(tmp_path / "scored.csv"))
+    assert done.exit_code == 0, done.stderr
+    assert f"warning: {NAME}@1.0.0 was made with the recipe's small test settings" in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["show", "pull", "verify"])

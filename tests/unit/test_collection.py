@@ -26,7 +26,7 @@ from forgia.settings import Settings
 ORGANISATION = "officina-uno"
 
 
-def finished_run(home: HomePaths, run_id: str, *, version: str = "1.0.0", f1: float = 0.8) -> str:
+def finished_run(home: HomePaths, run_id: str, *, version: str = "1.0.0", f1: float = 0.8, test: bool = False) -> str:
     """A run that succeeded and has its release in the outbox; returns the release's digest."""
     paths = home.run(run_id)
     (paths.root / "made").mkdir(parents=True)
@@ -36,6 +36,7 @@ def finished_run(home: HomePaths, run_id: str, *, version: str = "1.0.0", f1: fl
         "recipe": {"name": "mill-failures", "version": version},
         "evaluate": {"primary": "f1"},
         "params": {"run": run_id},
+        **({"test": True} if test else {}),
     }
     paths.request.write_text(json.dumps(request))
     weights = paths.root / "made" / "model.safetensors"
@@ -217,6 +218,7 @@ def test_a_list_tells_versions_aliases_and_the_primary_figure_of_the_latest(home
     assert model.to_json() == {
         "name": "mill-failures",
         "versions": ["1.0.0", "1.0.1"],
+        "tests": [],
         "latest": "1.0.1",
         "aliases": {"champion": "1.0.0"},
         "created": "2026-11-22T10:00:00Z",
@@ -243,6 +245,22 @@ def test_a_model_is_found_by_each_of_its_names(home: HomePaths) -> None:
     }.items():
         found = find_model(home, ORGANISATION, ref)
         assert (found.version, found.ref) == (version, f"mill-failures@{version}")
+
+
+def test_a_bare_name_means_no_version_of_a_test_where_there_is_another(home: HomePaths) -> None:
+    for number, test in enumerate((True, True, False, True)):
+        finished_run(home, f"mill-{number}", f1=number / 10, test=test)
+        collect(home, ORGANISATION, f"mill-{number}")
+        found = find_model(home, ORGANISATION, "mill-failures")
+        meant = {0: ("1.0.0", True), 1: ("1.0.1", True), 2: ("1.0.2", False), 3: ("1.0.2", False)}[number]
+        assert (found.version, found.is_test) == meant
+    (model,) = models(home, ORGANISATION)
+    assert (model.latest, model.value, model.tests) == ("1.0.2", 0.2, ("1.0.0", "1.0.1", "1.0.3"))
+    asked = find_model(home, ORGANISATION, "mill-failures@1.0.3")
+    asked.layout.point("trial", asked.digest, at="t", by="ada")
+    named = find_model(home, ORGANISATION, "mill-failures@trial")
+    assert (asked.is_test, named.version, describe(asked)["test"]) == (True, "1.0.3", True)
+    assert not describe(find_model(home, ORGANISATION, "mill-failures"))["test"]
 
 
 def test_a_slip_of_the_hand_gets_the_nearest_name(home: HomePaths) -> None:

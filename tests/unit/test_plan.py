@@ -128,6 +128,8 @@ def test_flags_beat_test_settings_beat_the_recipe_beat_defaults_and_the_origin_s
     assert resolve(folder, home, vocabulary).origins["train.epochs"] == "recipe"
     assert "train.batch_size" not in found.origins
     assert found.identity != resolve(folder, home, vocabulary).identity
+    assert found.request["test"] is True
+    assert "test" not in resolve(folder, home, vocabulary).request
 
 
 def test_fields_of_a_role_can_be_set_and_not_the_role_itself(

@@ -11,7 +11,8 @@ from forgia_cli.app import App, json_option
 @json_option
 @click.pass_obj
 def list_(app: App, *, as_json: bool) -> None:
-    """List the models of your organisation with their latest version and its primary figure.
+    """List the models of your organisation with their latest version and its primary figure; a version of a run with
+    --test counts as the latest only where there is no other.
 
     \b
     forgia model list
@@ -29,7 +30,7 @@ def list_(app: App, *, as_json: bool) -> None:
     rows = [
         (
             model.name,
-            model.latest,
+            f"{model.latest} (test)" if model.latest in model.tests else model.latest,
             len(model.versions),
             ", ".join(f"{alias}→{version}" for alias, version in model.aliases.items()) or None,
             None if model.value is None else f"{model.metric} {model.value:.4f}",

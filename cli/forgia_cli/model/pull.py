@@ -22,10 +22,12 @@ def pull(app: App, *, model: str, to: Path | None) -> None:
     from forgia.registry.contents import contents
     from forgia.registry.materialise import pull as materialise
     from forgia.registry.models import find_model
-    from forgia_cli.model.rendering import size_text
+    from forgia_cli.model.rendering import size_text, test_warning
 
     found = find_model(app.home, app.settings.organisation, model)
     folder = to or Path(f"{found.name}-{found.version or found.digest[7:19]}")
+    if found.is_test:
+        app.say(test_warning(found.ref))
     total = contents(found.layout, found.digest).size
     with app.progress(f"pulling {found.ref}", total) as advance:
         done = materialise(found.layout, found.digest, folder, advance=advance)

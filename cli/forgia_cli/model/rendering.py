@@ -10,6 +10,7 @@ from forgia_cli.app import aligned
 if TYPE_CHECKING:
     from forgia.scoring import Scored
 
+TEST_SENTENCE = "made with the recipe's small test settings (--test); its figures say that it runs, not how good it is"
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -40,6 +41,7 @@ def head(model: Mapping[str, Any]) -> str:
         "recipe": recipe,
         "run": f"{model['run']}  {model['identity']}",
         "gate": model["gate"],
+        "test": TEST_SENTENCE if model["test"] else "",
         "tensors": model["tensors"],
     }
     lines = [f"{model['name']}@{model['version'] or model['digest']}{aliases}", model["title"], model["summary"]]
@@ -79,6 +81,11 @@ def file_rows(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Path, size, and enough of the digest to compare by eye."""
     for file in model["files"]:
         yield file["path"], size_text(file["size"]), file["digest"][:19]
+
+
+def test_warning(ref: str) -> str:
+    """What to say before a version of a test is used."""
+    return f"warning: {ref} was {TEST_SENTENCE}"
 
 
 def scored_text(scored: Scored) -> str:

@@ -14,7 +14,8 @@ from forgia_cli.app import App, json_option
 def show(app: App, *, model: str, as_json: bool) -> None:
     """Show a registered model: figures against the baseline, data, recipe, run and files.
 
-    MODEL is a name, or name@ with a version, an alias or a digest; a bare name means the latest version.
+    MODEL is a name, or name@ with a version, an alias or a digest; a bare name means the latest
+    version that is not of a run with --test, if there is one.
 
     \b
     forgia model show mill-failures@1.0.0

@@ -56,6 +56,10 @@ COSTS = {
 }
 """Figure → its name on the card, in their order."""
 
+OF_TEST = (
+    "**Made with the recipe's small test settings (`--test`)**, its gate included: the figures say that it runs, not "
+    "how good a model of this recipe is."
+)
 PRIVATE = (
     "whether one row was in the training part, as far as the weights go. Not hidden: what several rows of one machine "
     "have in common, the ranges and quantiles in features.json, the figures above and the threshold, which come from "
@@ -69,6 +73,7 @@ def render(facts: Facts) -> str:
     sections = [
         f"# {recipe.title or recipe.name}",
         recipe.summary,
+        OF_TEST if facts.request.test else "",
         _figures(facts),
         _pictures(facts),
         _inputs(facts),

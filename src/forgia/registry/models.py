@@ -22,6 +22,7 @@ from forgia.release import (
     RECIPE_VERSION,
     RUN,
     TENSORS,
+    TEST,
     Version,
     figures,
     is_version,
@@ -33,12 +34,15 @@ KIND = "model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredModel:
-    """One model of an organisation, by its latest version."""
+    """One model of an organisation, by the version that its bare name means."""
 
     name: str
     versions: tuple[str, ...]
     """Oldest first."""
+    tests: tuple[str, ...]
+    """Those of the versions that runs with a recipe's small test settings made."""
     latest: str
+    """That is no test, where there is one."""
     aliases: Mapping[str, str]
     """Alias → version."""
     created: str
@@ -52,7 +56,7 @@ class RegisteredModel:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
-        return {**asdict(self), "versions": list(self.versions)}
+        return {**asdict(self), "versions": list(self.versions), "tests": list(self.tests)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,8 @@ class FoundModel:
     """Empty for a digest that no version names."""
     digest: str
     layout: OciLayout
+    is_test: bool = False
+    """Made by a run with the recipe's small test settings."""
 
     @property
     def ref(self) -> str:
@@ -81,12 +87,14 @@ def models(home: HomePaths, organisation: str) -> Iterator[RegisteredModel]:
 
 
 def _model(name: str, layout: OciLayout, versions: list[Version]) -> RegisteredModel:
-    latest = versions[-1]
+    tests = [version for version in versions if is_of_test(layout, layout.tags()[version.tag])]
+    latest = max(set(versions) - set(tests) or versions)
     release = contents(layout, layout.tags()[latest.tag])
     metric = release.annotations.get(PRIMARY, "")
     return RegisteredModel(
         name=name,
         versions=tuple(map(str, versions)),
+        tests=tuple(map(str, tests)),
         latest=str(latest),
         aliases={alias: version_of(layout, found) for alias, found in layout.aliases().items()},
         created=release.annotations.get(oci.CREATED, ""),
@@ -105,8 +113,24 @@ def model_names(home: HomePaths, organisation: str) -> list[str]:
     return sorted(place.name for place in folder.iterdir() if OciLayout(place).exists())
 
 
+def is_of_test(layout: OciLayout, digest: str) -> bool:
+    """Whether a run with the recipe's small test settings made this release.
+
+    Raises: NotFound, IntegrityError, UserError — one of its documents is missing or bad.
+    """
+    return contents(layout, digest).annotations.get(TEST) == "true"
+
+
+def meant_by_name(layout: OciLayout, versions: list[Version]) -> Version:
+    """The latest version that is not of a test; the latest of all where there is none."""
+    tags = layout.tags()
+    newest_first = sorted(versions, reverse=True)
+    return next((found for found in newest_first if not is_of_test(layout, tags[found.tag])), newest_first[0])
+
+
 def find_model(home: HomePaths, organisation: str, ref: str) -> FoundModel:
-    """The release that ``name``, ``name@1.0.0``, ``name@champion`` or ``name@sha256:…`` means; bare: the latest.
+    """The release that ``name``, ``name@1.0.0``, ``name@champion`` or ``name@sha256:…`` means; bare: the latest that is
+    not of a test, if there is one.
 
     Raises: NotFound — no such model or version; carries the nearest. UserError — not a reference.
     """
@@ -121,11 +145,12 @@ def find_model(home: HomePaths, organisation: str, ref: str) -> FoundModel:
     if not at and not versions:
         raise NotFound("version of model", name, hint="forgia model list")
     try:
-        found = layout.resolve(wanted or max(versions).tag)
+        found = layout.resolve(wanted or meant_by_name(layout, versions).tag)
     except NotFound as error:
         known = [f"{name}@{version}" for version in (*sorted(versions), *layout.aliases())]
         raise NotFound(KIND, ref, known=known, hint=error.hint) from error
-    return FoundModel(name=name, version=version_of(layout, found), digest=found, layout=layout)
+    version, is_test = version_of(layout, found), is_of_test(layout, found)
+    return FoundModel(name=name, version=version, digest=found, layout=layout, is_test=is_test)
 
 
 def version_of(layout: OciLayout, digest: str) -> str:
@@ -159,6 +184,7 @@ def describe(model: FoundModel) -> dict[str, Any]:
         "metrics": figures(notes, METRIC),
         "baseline": figures(notes, BASELINE),
         "gate": notes.get(GATE, ""),
+        "test": model.is_test,
         "tensors": notes.get(TENSORS, ""),
         "datasets": list(_datasets(release)),
         "files": [{"path": file.title, "size": file.size, "digest": file.digest} for file in release.files()],

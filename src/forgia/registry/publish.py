@@ -20,6 +20,7 @@ from forgia.release import (
     RECIPE_VERSION,
     ROLE,
     RUN,
+    TEST,
     DatasetDocument,
     ReleaseDraft,
     check,
@@ -152,6 +153,7 @@ def _annotations(draft: ReleaseDraft, *, request: Mapping[str, Any], recipe_dige
         RECIPE_VERSION: draft.recipe_version,
         RECIPE_DIGEST: recipe_digest,
         PRIMARY: str(primary or ""),
+        TEST: "true" if request.get("test") else "",
         **draft.annotations,
     }
     return {key: value for key, value in found.items() if value}
