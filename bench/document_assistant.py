@@ -109,7 +109,8 @@ def parts(source: TokenSource, device: torch.device) -> list[Samples]:
     """The training and the validation part."""
     every = np.arange(source.layers.shape[1])
     counts = np.full(len(every), source.layers.shape[2], dtype=np.float32)
-    return [Samples(source, of, counts[of], device=device) for of in (every[:-HELD_BACK], every[-HELD_BACK:])]
+    placed = source.to(device)
+    return [Samples(placed, of, counts[of], device=device) for of in (every[:-HELD_BACK], every[-HELD_BACK:])]
 
 
 def by_hand(task: Timed, model: torch.nn.Module, training: Samples, *, train: Train) -> None:

@@ -190,10 +190,10 @@ def test_a_task_that_was_cut_short_is_done_again_without_a_trace(tmp_path: Path,
 def test_what_is_too_large_for_the_device_gives_the_same_batches_from_the_host(
     datasets: list[Dataset], samples: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = loading.load(request.role_of(asked(datasets, samples)), datasets)
-    usual = found.samples("train", device=torch.device("cpu"))
+    role, device = request.role_of(asked(datasets, samples)), torch.device("cpu")
+    usual = loading.load(role, datasets).samples("train", device=device)
     monkeypatch.setattr(hosting, "SHARE_OF_HOST", 0.0)
-    hosted = found.samples("train", device=torch.device("cpu"))
+    hosted = loading.load(role, datasets).samples("train", device=device)
     assert (usual.is_costly, hosted.is_costly) == (False, True)
     chosen = torch.tensor([3, 1, 2])
     one, other = usual.batch(chosen), hosted.batch(chosen)

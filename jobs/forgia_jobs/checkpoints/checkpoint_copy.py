@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forgia_jobs import devices
 from forgia_jobs.checkpoints.checkpoint_file import Layout
 
 
@@ -22,8 +23,17 @@ class Memory:
     def take(self, size: int) -> Tensor:
         """So many bytes; whoever had them before has them no more."""
         if len(self._block) < size:
-            self._block = torch.empty(size, dtype=torch.uint8, pin_memory=self._is_locked)
+            self.close()
+            self._block = torch.empty(size, dtype=torch.uint8)
+            if self._is_locked:
+                devices.lock_pages(self._block)
         return self._block[:size]
+
+    def close(self) -> None:
+        """Give it back."""
+        if self._is_locked and len(self._block):
+            devices.unlock_pages(self._block)
+        self._block = torch.empty(0, dtype=torch.uint8)
 
 
 class Copying:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import torch
 
 from forgia.errors import ClusterError
+from forgia_jobs import devices
 from forgia_jobs.checkpoints import checkpoint, checkpoint_file, checkpoint_making, generators
 from forgia_jobs.checkpoints.checkpoint_copy import Copying, Memory
 from forgia_jobs.checkpoints.checkpoint_file import CalledOff
@@ -45,7 +46,7 @@ class Writer:
         if optimizer is not None:
             optimizer.register_step_pre_hook(self._before_step)
         self._memory = Memory(world.device)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._thread = devices.thread(world.device, name="checkpoint")
         self._slowest_s = checkpoint.slowest_s(place.folder)
         self._token = ""
         self._making: Making | None = None
@@ -102,6 +103,7 @@ class Writer:
         if self._making is not None:
             self._call_off(self._making)
         self._thread.shutdown()
+        self._memory.close()
 
     def _before_step(self, *_: object) -> None:
         """In front of an optimizer's step."""

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from forgia_jobs import devices
+
 Positions = npt.NDArray[np.int64]
 
 
@@ -51,15 +53,15 @@ class Samples:
     """The samples of one part, with their answers."""
 
     def __init__(self, source: Source, positions: Positions, target: npt.NDArray[Any], *, device: torch.device) -> None:
-        """Args: target — an answer a position, of any further shape."""
-        self._source = source.to(device)
-        self._positions = torch.from_numpy(np.ascontiguousarray(positions)).to(device)
+        """Args: source — one that gives tensors on this device; target — an answer a position, of any further shape."""
+        self._source, self._device = source, device
+        self._positions = torch.from_numpy(np.ascontiguousarray(positions))
         self._target = torch.from_numpy(np.ascontiguousarray(target)).to(device)
         self._weight: Tensor | None = None
         self.rows_at_once = source.rows_at_once
-        self.is_costly = bool(getattr(self._source, "is_costly", False))
+        self.is_costly = bool(getattr(source, "is_costly", False))
         """Reading a batch takes long enough to be done beside the step before: the source has to be decoded, or lies on
-        a disk; a source that is so says it with an attribute of this name."""
+        a disk, and wants its positions on the CPU; a source that is so says it with an attribute of this name."""
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -75,12 +77,12 @@ class Samples:
 
     def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
         """What a network sees of these samples. Shapes: chosen (batch,) int64, positions within the part."""
-        return self._source.inputs(self._positions.index_select(0, chosen.to(self._positions.device)))
+        places = self._positions.index_select(0, chosen)
+        return self._source.inputs(places if self.is_costly else devices.sent(places, self._device))
 
     def batch(self, chosen: Tensor) -> dict[str, Tensor]:
         """Inputs, with ``target`` and ``weight``."""
-        here = chosen.to(self._positions.device)
-        found = {**self.inputs(here), "target": self._target.index_select(0, here)}
-        weight = self._weight
+        here, weight = devices.sent(chosen, self._device), self._weight
+        found = {**self.inputs(chosen), "target": self._target.index_select(0, here)}
         found["weight"] = torch.ones(len(here), device=here.device) if weight is None else weight.index_select(0, here)
         return found

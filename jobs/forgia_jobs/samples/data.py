@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,14 @@ class Data:
     """What else the card says of the data, a sentence each."""
     test_groups: tuple[str, ...] = ()
     """What the groups of the test part are called, where a column says it."""
+    _placed: dict[torch.device, Source] = field(default_factory=dict, repr=False)
+    """The source where samples of it were asked for: the parts of a device share its memory."""
 
     def samples(self, part: str, *, device: torch.device) -> Samples:
         """The samples of a part, on a device."""
-        return Samples(self.source, self.split.part(part), self.targets(part), device=device)
+        if device not in self._placed:
+            self._placed[device] = self.source.to(device)
+        return Samples(self._placed[device], self.split.part(part), self.targets(part), device=device)
 
     def targets(self, part: str) -> npt.NDArray[Any]:
         """The true answers of a part."""

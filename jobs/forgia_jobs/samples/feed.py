@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+import torch
+
+from forgia_jobs import devices
+
+CPU = torch.device("cpu")
 T = TypeVar("T")
 
 
@@ -15,10 +20,10 @@ class Feed(Generic[T]):
     What is read depends on the number alone, so that nothing changes but the time.
     """
 
-    def __init__(self, read: Callable[[int], T], *, is_ahead: bool) -> None:
-        """Args: is_ahead — False: nothing is read before it is asked for, and there is no thread."""
+    def __init__(self, read: Callable[[int], T], *, is_ahead: bool, device: torch.device = CPU) -> None:
+        """Args: is_ahead — False: nothing is read before it is asked for; device — where what is read goes."""
         self._read = read
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="forgia-feed") if is_ahead else None
+        self._reader = devices.thread(device, name="forgia-feed") if is_ahead else None
         self._coming: Future[T] | None = None
         self._number = -1
         """Of what is coming."""

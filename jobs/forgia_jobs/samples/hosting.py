@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from forgia_jobs import devices
 from forgia_jobs.samples import Flat, Positions, Source
 
 SHARE_OF_GPU = 0.3
@@ -36,10 +37,7 @@ class HostSource:
 
     def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
         """What the other gives, on the device; the copy of a batch does not hold up the steps."""
-        found = self.source.inputs(chosen.cpu())
-        if self.device.type == "cpu":
-            return found
-        return {name: tensor.pin_memory().to(self.device, non_blocking=True) for name, tensor in found.items()}
+        return {name: devices.sent(tensor, self.device) for name, tensor in self.source.inputs(chosen).items()}
 
     def flat(self, chosen: Positions) -> Flat:
         """As the other's."""

@@ -23,6 +23,7 @@ from forgia import images
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
+from forgia_jobs import devices
 from forgia_jobs.request import Role
 from forgia_jobs.samples import Flat, Positions, Source, data, splitting
 from forgia_jobs.samples.data import Data
@@ -110,7 +111,7 @@ class EncodedImages:
     def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
         """``image`` (batch, channels, size, size), from 0 to 1."""
         pixels = decoded([self._bytes(place) for place in chosen.tolist()], self.frame, self.workers)
-        return {"image": torch.from_numpy(pixels).to(self.device) / 255.0}
+        return {"image": devices.sent(torch.from_numpy(pixels), self.device) / 255.0}
 
     def flat(self, chosen: Positions) -> Flat:
         """Small pictures of the pictures."""

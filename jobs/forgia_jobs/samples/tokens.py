@@ -16,6 +16,7 @@ from torch import Tensor
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
+from forgia_jobs import devices
 from forgia_jobs.request import Role
 from forgia_jobs.samples import Flat, Positions, data, splitting
 from forgia_jobs.samples.data import Data
@@ -87,8 +88,8 @@ class TokenSource:
 
         What comes next is no secret of a language model's input, which is the same text a token earlier.
         """
-        rows = self.layers[:, chosen.cpu().numpy()].astype(np.int64)
-        found = torch.from_numpy(rows).to(self.device)
+        rows = self.layers[:, chosen.numpy()].astype(np.int64)
+        found = devices.sent(torch.from_numpy(rows), self.device)
         return {"tokens": found[TOKENS], "positions": found[POSITIONS], "next": found[NEXT]}
 
     def write(self, folder: Path) -> None:

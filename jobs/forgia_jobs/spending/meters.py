@@ -21,8 +21,8 @@ COUNTED_SAMPLES = 2
 """A step on so few is counted; the operations of the others are the same."""
 WATCHED_STEPS = range(4, 7)
 """Steps of an attempt, from 1, in which the collectives are timed: after the first ones, which are slow."""
-COLLECTIVES = ("gloo:", "nccl:", "ncclDevKernel", "ncclKernel")
-"""How torch's profiler names them: gloo's on the CPU, NCCL's also as kernels of the GPU."""
+COLLECTIVES = {"cpu": ("gloo:",), "cuda": ("ncclDevKernel", "ncclKernel")}
+"""How torch's profiler names them, by device: on a GPU the kernels alone, whose time their other names tell again."""
 OPERATIONS_PER_CLOCK = {
     (7, 0): {"fp32": 128},
     (8, 0): {"bf16": 2048, "fp32": 128},
@@ -33,6 +33,8 @@ OPERATIONS_PER_CLOCK = {
 Source: NVIDIA's white papers on Volta (WP-08608), Ampere A100 (V1.0) and Hopper H100 (V1.04): 108 multiprocessors at
 1.41 GHz make the 312 TFLOPS of bf16 that the A100's data sheet states, 132 at 1.83 GHz the 989 of the H100 SXM.
 """
+CLOCK_KHZ = {(7, 0): 1_530_000, (8, 0): 1_410_000, (9, 0): 1_830_000}
+"""Compute capability → the clock of those data sheets; devices name a higher one that they do not keep up."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class Meter:
     tokens_per_sample: int = 0
     """0 where samples are no text."""
     seconds: float = 0.0
-    """From the first step on, without checkpoints and validations."""
+    """From the first step on, without checkpoints and validations; what a GPU takes counts where it is waited for."""
     waited_s: float = 0.0
     """For batches, on this rank."""
     flops_per_sample: float | None = None
@@ -69,12 +71,21 @@ class Meter:
     def step(self) -> Iterator[None]:
         """Time a step."""
         self.steps += 1
-        began = time.perf_counter()
         if self.world.size > 1 and self.steps == WATCHED_STEPS[0]:
             self._watch()
-        yield
-        if self._watching is not None and self.steps == WATCHED_STEPS[-1]:
+        with self.counting():
+            yield
+            is_watched = self._watching is not None and self.steps == WATCHED_STEPS[-1]
+            if is_watched and self.world.device.type == "cuda":
+                torch.cuda.synchronize(self.world.device)
+        if is_watched:
             self._end_watch()
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Time what belongs to the steps."""
+        began = time.perf_counter()
+        yield
         self.seconds += time.perf_counter() - began
 
     def close(self) -> None:
@@ -90,13 +101,11 @@ class Meter:
         self._watched_since = time.perf_counter()
 
     def _end_watch(self) -> None:
-        if self.world.device.type == "cuda":
-            torch.cuda.synchronize(self.world.device)
-        taken = time.perf_counter() - self._watched_since
+        taken, kind = time.perf_counter() - self._watched_since, self.world.device.type
         watch, self._watching = self._watching, None
         watch.__exit__(None, None, None)
-        of_device = "self_device_time_total" if self.world.device.type == "cuda" else "cpu_time_total"
-        busy_us = sum(getattr(event, of_device) for event in watch.key_averages() if event.key.startswith(COLLECTIVES))
+        of_device, names = "self_device_time_total" if kind == "cuda" else "cpu_time_total", COLLECTIVES[kind]
+        busy_us = sum(getattr(event, of_device) for event in watch.key_averages() if event.key.startswith(names))
         self.collective_share = min(busy_us / 1e6 / taken, 1.0)
 
     @contextlib.contextmanager
@@ -128,6 +137,9 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
     if device.type != "cuda":
         return None
     known = torch.cuda.get_device_properties(device)
-    per_clock = OPERATIONS_PER_CLOCK.get((known.major, known.minor), {}).get(precision)
-    clock_khz = getattr(known, "clock_rate", None)
-    return per_clock * known.multi_processor_count * clock_khz * 1e3 if per_clock and clock_khz else None
+    kind = known.major, known.minor
+    per_clock = OPERATIONS_PER_CLOCK.get(kind, {}).get(precision)
+    if not per_clock:
+        return None
+    clock_khz = min(getattr(known, "clock_rate", CLOCK_KHZ[kind]), CLOCK_KHZ[kind])
+    return float(per_clock * known.multi_processor_count * clock_khz * 1e3)
