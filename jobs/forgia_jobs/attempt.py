@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import socket
 import time
@@ -24,7 +25,7 @@ from torch import Tensor
 from forgia import store
 from forgia.dataset.dataset import Dataset
 from forgia.errors import ClusterError, ForgiaError, IntegrityError, Refused
-from forgia.logs import NOTICED, reasons
+from forgia.logs import NOTICED, read_reason, reasons
 from forgia.paths import RunPaths
 from forgia.release import resource
 from forgia.run import Journal, State, now
@@ -54,8 +55,15 @@ from forgia_jobs.telling.card_facts import Facts
 if TYPE_CHECKING:
     from forgia_jobs.telling.results import Trained
 
-TRANSPORTS = ("gloo", "nccl", "connection closed by peer")
-"""Words in the errors of torch's collectives when a peer has gone."""
+PEER_HAS_GONE = re.compile(
+    r"gloo|connection closed by peer"
+    r"|nccl.*(timeout|timed out|abort|remote (process|peer)|connection (was )?(closed|reset|refused))",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Words in the errors of torch's collectives when a peer has gone; NCCL's are also of this rank's own device or memory.
+
+Source: NCCL 2.27, ncclGetErrorString and its socket transport; torch 2.13, ProcessGroupNCCL
+"""
 
 
 def main(run_dir: str, *, launch: str = "") -> int:
@@ -98,7 +106,7 @@ def main(run_dir: str, *, launch: str = "") -> int:
             )
         )
         number = attempt.number
-        with lookout.watching(paths, number, world_size=attempt.world.size):
+        with lookout.watching(paths, number, attempt.world, tell=lambda error: tell(attempt, error)):
             code = run(attempt)
             rendezvous.leave(attempt.world)
     except Exception as error:  # noqa: BLE001 — the last place that can still say why the run ended
@@ -166,8 +174,12 @@ def run(attempt: Attempt) -> int:
     task = load_task(attempt.paths.recipe, attempt.request.recipe.task)
     progress = Progress(attempt.paths.metrics, is_writer=attempt.world.leads)
     with contextlib.closing(progress), contextlib.closing(prepare(attempt, task, loaded, progress)) as loop:
-        resume(attempt, loop)
-        has_finished = loop.run(attempt.stop)
+        try:
+            resume(attempt, loop)
+            has_finished = loop.run(attempt.stop)
+        except Exception as error:
+            tell(attempt, error)  # to let go of the loop may take for ever, where a GPU waits for a rank that has gone
+            raise
         taken = costs.taken(attempt, loop.meter, counters)
         progress.write("speed", progress=loop.share_done, **taken)
         weights = loop.strategy.weights() if has_finished else {}
@@ -417,10 +429,11 @@ def tell(attempt: Attempt, error: Exception) -> None:
 
 def leave_reason(paths: RunPaths, *, number: int, rank: int, error: Exception) -> None:
     """Write why, where and when this rank ends, before its connections close and the others notice."""
-    place = paths.reason(number, rank)
-    if not place.exists():  # what comes after the first failure of a rank is its echo
+    place, words = paths.reason(number, rank), own_words(rank, error)
+    known = read_reason(place)["kind"] if place.exists() else NOTICED
+    if known == NOTICED and not (place.exists() and words["kind"] == NOTICED):  # what comes after a failure is its echo
         store.private_directory(place.parent)
-        store.write_json(place, own_words(rank, error))
+        store.write_json(place, words)
 
 
 def own_words(rank: int, error: Exception) -> dict[str, Any]:
@@ -454,5 +467,5 @@ def reason_of(error: Exception) -> str:
 def is_echo(error: Exception) -> bool:
     """The error only tells that another rank has gone."""
     if isinstance(error, ClusterError):
-        return error.message == rendezvous.ANOTHER_FAILED
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in TRANSPORTS)
+        return isinstance(error, rendezvous.PeerLost) or error.message == rendezvous.ANOTHER_FAILED
+    return isinstance(error, RuntimeError) and bool(PEER_HAS_GONE.search(str(error)))

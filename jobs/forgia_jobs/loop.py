@@ -85,7 +85,7 @@ class TrainingLoop:
         """The strategy's snapshot of the best weights so far."""
         self.rows = len(training)
         self.order = self._make_order()
-        self.feed = Feed(self._read, is_ahead=training.is_costly)
+        self.feed = Feed(self._read, is_ahead=training.is_costly, device=self.world.device)
         self.steps_per_epoch = batches.steps_per_epoch(self.rows, train.batch_size)
         planned = train.epochs * self.steps_per_epoch
         self.total_steps = min(planned, train.max_steps) if train.max_steps else planned
@@ -104,12 +104,15 @@ class TrainingLoop:
             round_started = time.perf_counter()
             self._take_step()
             if self._epoch_is_over():
+                self.world.barrier()  # one that hangs is missed here, in bounded time, and not within a GPU's kernels
                 self._close_epoch()
             if self.cursor.is_done:
                 self.save()  # what comes after the training may be interrupted, too
                 break
             self._look_ahead(stop, time.perf_counter() - round_started)
             is_stopped, has_failed = self.world.any_of(stop.is_set, self.writer.has_failed)
+            if len(self._pending) >= self._report_every:
+                self._report()
             if is_stopped:
                 self.save()
             if is_stopped or has_failed:
@@ -199,8 +202,6 @@ class TrainingLoop:
         self.meter.samples += global_rows
         self.cursor.step += 1
         self.cursor.step_in_epoch += 1
-        if len(self._pending) >= self._report_every:
-            self._report()
 
     def _read(self, number: int) -> tuple[list[Share], int]:
         """This rank's micro-batches of a step, counted from 0 over all epochs, and the rows of all ranks."""
@@ -222,7 +223,8 @@ class TrainingLoop:
         if not self._pending:
             return
         first = self.cursor.step - len(self._pending) + 1
-        losses = self.world.sum(torch.stack(self._pending)).tolist()
+        with self.meter.counting():
+            losses = self.world.sum_in_order(torch.stack(self._pending)).tolist()
         self._pending.clear()
         for step, loss in enumerate(losses, start=first):
             if not math.isfinite(loss):

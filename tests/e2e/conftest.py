@@ -34,13 +34,13 @@ def forgia(*arguments: str | Path, check: bool = True) -> subprocess.CompletedPr
     return done
 
 
-def in_ranks(size: int, program: str, *arguments: str | Path) -> list[str]:
-    """Run a program of this folder as so many ranks that meet; what each has printed. All have to end well."""
+def start_ranks(size: int, program: str, *arguments: str | Path) -> list[subprocess.Popen[str]]:
+    """A program of this folder as so many ranks that meet; what they print is to be read."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    ranks = [
+    return [
         subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name(program)), *map(str, arguments)],
             env={**os.environ, **meeting, "WORLD_SIZE": str(size), "RANK": str(rank)},
@@ -50,6 +50,11 @@ def in_ranks(size: int, program: str, *arguments: str | Path) -> list[str]:
         )
         for rank in range(size)
     ]
+
+
+def in_ranks(size: int, program: str, *arguments: str | Path) -> list[str]:
+    """Run a program of this folder as so many ranks that meet; what each has printed. All have to end well."""
+    ranks = start_ranks(size, program, *arguments)
     said = [rank.communicate(timeout=300)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * size, "\n".join(said)
     return said

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from forgia.errors import ClusterError
+from forgia.logs import NOTICED, reasons
 from forgia.paths import RunPaths
 from forgia.run import Journal, State
 from forgia.store import read_lines
-from forgia_jobs import endings, going_on
+from forgia_jobs import attempt, endings, going_on
 from forgia_jobs.endings import NODE_FAILURE, PREEMPTION, TIME_LIMIT, UNKNOWN, Ending
+from forgia_jobs.meeting.rendezvous import ANOTHER_FAILED, PeerLost
 from forgia_jobs.request import Resources
 from forgia_jobs.stopping import StopRequest
 
@@ -96,9 +98,9 @@ def test_the_walltime_is_for_all_attempts_together() -> None:
 def test_budgets_begin_anew_with_every_submission(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     journal = Journal(paths)
-    for attempt in (1, 2):
-        journal.record(State.RUNNING, by="job", attempt=attempt)
-        journal.note("it ended", by="job", attempt=attempt + 1, ended=attempt, cause=PREEMPTION, spent_s=9)
+    for number in (1, 2):
+        journal.record(State.RUNNING, by="job", attempt=number)
+        journal.note("it ended", by="job", attempt=number + 1, ended=number, cause=PREEMPTION, spent_s=9)
     assert len(endings.earlier(journal.read(), 3)) == 2
     journal.record(State.SUBMITTING, by="submitter", attempt=3)
     assert endings.earlier(journal.read(), 3) == []
@@ -143,3 +145,31 @@ def test_a_lost_rank_is_no_failure_until_its_launcher_says_so(tmp_path: Path, mo
     assert (line["event"], line["reason"]) == ("failed", "lost")
     paths.reason(1, 1).write_text('{"kind": "UserError", "reason": "no"}')
     assert going_on.voice(paths, journal, number=1, is_echo=True) is journal, "another rank has said why"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_echo"),
+    [
+        (RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"), True),
+        (RuntimeError("NCCL error: remote process exited or there was a network error"), True),
+        (RuntimeError("[Rank 0] Watchdog caught NCCL collective operation timeout: WorkNCCL(SeqNum=7)"), True),
+        (RuntimeError("NCCL communicator was aborted on rank 1."), True),
+        (RuntimeError("NCCL error: unhandled system error\nLast error:\nConnection closed by remote peer n2"), True),
+        (RuntimeError("NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)"), False),
+        (RuntimeError("NCCL error: invalid usage: Duplicate GPU detected : rank 0 and rank 1"), False),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), False),
+        (ValueError("gloo"), False),
+        (PeerLost(3), True),
+        (ClusterError(ANOTHER_FAILED, transient=False), True),
+        (ClusterError("2 rank(s) met, but 4 were launched", transient=False), False),
+    ],
+)
+def test_what_only_tells_of_another_rank_is_told_from_a_ranks_own_fault(error: Exception, is_echo: bool) -> None:
+    assert attempt.is_echo(error) is is_echo
+
+
+def test_a_ranks_own_reason_takes_the_place_of_one_that_only_saw_another_go(tmp_path: Path) -> None:
+    paths, own = RunPaths(tmp_path), ValueError("its own")
+    for error, kinds in ((PeerLost(1), [NOTICED]), (own, ["ValueError"]), (PeerLost(1), ["ValueError"])):
+        attempt.leave_reason(paths, number=1, rank=0, error=error)
+        assert [words["kind"] for words in reasons(paths, 1)] == kinds

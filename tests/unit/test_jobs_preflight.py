@@ -218,3 +218,10 @@ def test_clocks_that_differ_much_are_told_and_no_failure() -> None:
     measured = {"latency_ms": 0.1, "bandwidth_gb_s": 1.0, "clock_s": 60.0}
     assert "clocks are 60.0 s apart" in preflight.sentence(measured, seconds=0.2)
     assert "clocks" not in preflight.sentence({**measured, "clock_s": 0.01}, seconds=0.2)
+
+
+def test_only_a_sum_that_took_too_long_is_the_networks_fault() -> None:
+    late = preflight.failed_sum(RuntimeError("Timed out waiting 60000ms for recv operation to complete"))
+    assert "did not end within 60 s" in late.message
+    own = preflight.failed_sum(RuntimeError("CUDA runtime error: out of memory\nmore"))
+    assert own.message == "preflight: a sum over all ranks failed: CUDA runtime error: out of memory"

@@ -255,8 +255,7 @@ def measure(world: World) -> dict[str, Any]:
         large = torch.zeros(BUFFER_BYTES[world.device.type] // 4, device=world.device)
         seconds = best_of(world, large)
     except RuntimeError as error:
-        text = f"preflight: a sum over all ranks did not end within {LIMIT_S:.0f} s"
-        raise ClusterError(text, transient=True, hint="the network between the nodes is at fault") from error
+        raise failed_sum(error) from error
     clocks = world.gather(torch.tensor([time.time()], dtype=torch.float64))
     moved = large.nbytes * 2 * (world.size - 1) / world.size
     return {
@@ -265,6 +264,15 @@ def measure(world: World) -> dict[str, Any]:
         "bandwidth_gb_s": round(moved / seconds / 1e9, 3),
         "clock_s": round(float(clocks.max() - clocks.min()), 3),
     }
+
+
+def failed_sum(error: RuntimeError) -> ClusterError:
+    """The sentence for a sum over all ranks that failed: the network's fault only where it took too long."""
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if "timed out" in first.lower() or "timeout" in first.lower():
+        text = f"preflight: a sum over all ranks did not end within {LIMIT_S:.0f} s"
+        return ClusterError(text, transient=True, hint="the network between the nodes is at fault")
+    return ClusterError(f"preflight: a sum over all ranks failed: {first}", transient=True)
 
 
 def best_of(world: World, values: torch.Tensor) -> float:

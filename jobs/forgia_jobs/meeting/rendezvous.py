@@ -7,12 +7,13 @@ changes.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +44,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    host: str = LOCAL_HOST
+    """Where rank 0 is to be reached; on rank 0 itself empty, where it is so by several names."""
 
     @property
     def leads(self) -> bool:
@@ -54,6 +57,15 @@ class World:
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def sum_in_order(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all ranks, on the CPU; it rounds alike wherever among the values a number stands."""
+        own = values.detach().cpu()
+        if self.size == 1:
+            return own
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own)
+        return functools.reduce(torch.add, parts)
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -99,6 +111,14 @@ class Absent(ClusterError):
         listed = ", ".join(map(str, ranks))
         super().__init__(f"rank {listed} of {of} did not come within {START_TIMEOUT_S:.0f} s", transient=True)
         self.ranks = tuple(ranks)
+
+
+class PeerLost(ClusterError):
+    """A rank's process has died without a word."""
+
+    def __init__(self, rank: int) -> None:
+        text = f"contact with rank {rank} was lost; checkpoints are kept, another attempt goes on from the last one"
+        super().__init__(text, transient=True)
 
 
 class RollCall:
@@ -174,6 +194,8 @@ class RollCall:
         world = World(rank=self.placement.rank, size=self.placement.world_size, device=device)
         if self.store is None:
             return world
+        if self.nodes > 1:
+            world = replace(world, host="" if world.leads else self.store.host)
         found = self._asking(self._join, world)
         if found != world.size:
             raise ClusterError(f"{found} rank(s) met, but {world.size} were launched", transient=False)
