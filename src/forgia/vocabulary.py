@@ -99,6 +99,10 @@ class Vocabulary:
     concepts: Mapping[str, Concept]
     short_forms: Mapping[str, str]
     """A word's normal form → the short form both languages share (``temperatura``, ``temperature`` → ``temp``)."""
+    label_names: tuple[str, ...] = ()
+    """Headers that say that a column is what a model is asked about, and not which of the concepts."""
+    label_words: tuple[str, ...] = ()
+    """Words that stand beside the name of a label concept and change nothing, such as ``label`` and ``is``."""
 
     @classmethod
     def load(cls, catalogue: Catalogue) -> Vocabulary:
@@ -136,12 +140,30 @@ class Vocabulary:
         """Words of a synonym → concepts; several where the word alone does not decide."""
         return self._index(lambda concept: [word for words in concept.synonyms.values() for word in words])
 
+    def names_label(self, text: str) -> bool:
+        """Whether a header says "what a model is asked about" and no more."""
+        return _no_digits(self.key(text)) in self._label_keys
+
+    @cached_property
+    def _label_keys(self) -> frozenset[frozenset[str]]:
+        return frozenset(self.key(name) for name in self.label_names)
+
+    def bare_label(self, text: str) -> frozenset[str]:
+        """The words of a header without those that only say that it is a label; empty where it has none of them."""
+        words = _no_digits(self.key(text))
+        bare = words - self.key(" ".join(self.label_words))
+        return bare if bare != words else frozenset()
+
     def _index(self, texts: Any) -> dict[frozenset[str], list[Concept]]:
         index: dict[frozenset[str], list[Concept]] = {}
         for concept in self.concepts.values():
             for key in {self.key(text) for text in texts(concept)}:
                 index.setdefault(key, []).append(concept)
         return index
+
+
+def _no_digits(key: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for word in key if not word.isdigit())
 
 
 def plain(text: str) -> str:
@@ -162,6 +184,7 @@ def read(files: Iterable[Path]) -> Vocabulary:
 
     concepts: dict[str, Concept] = {}
     short_forms: dict[str, str] = {}
+    labels: dict[str, list[str]] = {"label_names": [], "label_words": []}
     problems: list[Problem] = []
     for path in files:
         try:
@@ -171,11 +194,14 @@ def read(files: Iterable[Path]) -> Vocabulary:
             continue
         content = content if isinstance(content, dict) else {}
         short_forms.update(_short_forms(content))
+        for key, found in labels.items():
+            found.extend(map(str, content.get(key) or ()))
         for position, value in enumerate(content.get("concepts") or ()):
             _take(value, concepts=concepts, problems=problems, place=(str(path), position))
     if problems:
         raise UserError(f"the vocabulary has {len(problems)} problem(s)", problems=problems)
-    return Vocabulary(concepts=concepts, short_forms=short_forms)
+    words = {key: tuple(found) for key, found in labels.items()}
+    return Vocabulary(concepts=concepts, short_forms=short_forms, **words)
 
 
 def _safe_loader() -> Any:

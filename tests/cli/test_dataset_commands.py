@@ -100,6 +100,24 @@ def test_keep_unbound_keeps_what_has_no_concept(forgia_command, tmp_path: Path) 
     ]
 
 
+def test_what_is_kept_is_told_and_a_flag_among_it_warned_of(forgia_command, tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text("UDI,Foo,Bar\n1,2,0\n2,3,1\n3,4,0\n")
+    told = forgia_command("dataset", "add", "mill-7", path, "--keep-unbound").stderr
+    assert "kept as they are, without a concept: 'Foo', 'Bar'" in told
+    assert "warning: 'Bar' holds only 0 and 1" in told
+    assert "'Foo' holds only" not in told
+
+
+def test_a_label_is_not_kept_as_it_is(forgia_command, tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text("UDI,label\n1,0\n2,1\n")
+    done = forgia_command("dataset", "add", "mill-7", path, "--keep-unbound")
+    assert done.exit_code == 2
+    assert "label: names what a model is asked about" in done.stderr
+    assert '"label": {concept: anomaly}' in done.stderr
+
+
 def test_a_dry_run_shows_the_binding_and_imports_nothing(forgia_command, export: Path, home) -> None:
     shown = forgia_command("dataset", "add", "mill-7", export, "--dry-run")
     assert shown.exit_code == 0

@@ -20,7 +20,11 @@ _OPTIONS = (
     click.option(
         "--mapping", metavar="FILE", type=click.Path(path_type=Path), help="YAML file that says what columns are."
     ),
-    click.option("--keep-unbound", is_flag=True, help="Keep columns that have no concept as they are."),
+    click.option(
+        "--keep-unbound",
+        is_flag=True,
+        help="Keep columns that have no concept as they are; never such as name a label.",
+    ),
     click.option(
         "--max-rejects",
         type=click.FloatRange(0, 1),

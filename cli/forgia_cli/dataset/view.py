@@ -71,6 +71,24 @@ def show_plan(app: App, plan: AnyPlan, *, as_json: bool) -> None:
     app.say("nothing was imported (--dry-run)")
 
 
+def say_kept(app: App, plan: AnyPlan) -> None:
+    """Which columns are kept without a concept, and which of them could be the answer in disguise."""
+    kept: list[str] = []
+    flags: dict[str, set[str]] = {}
+    for binding in (one for found in plan.bindings for one in found.bound if not one.concept and not one.ignored):
+        if binding.how == "none":
+            kept.append(binding.header)
+        if binding.kind == "number":
+            flags.setdefault(binding.header, set()).update(binding.look.words)
+    if kept:
+        app.say(f"kept as they are, without a concept: {', '.join(map(repr, dict.fromkeys(kept)))}")
+    for header, values in flags.items():
+        if len(values) == 2:
+            both = " and ".join(sorted(values))
+            leave_out = f"--mapping FILE.yaml with columns: {{{header!r}: {{ignore: true}}}} leaves it out"
+            app.say(f"warning: {header!r} holds only {both}; if it is a label it would be learnt from: {leave_out}")
+
+
 def images_json(plan: AnyPlan) -> dict[str, Any]:
     """How many images of which class a folder holds, as far as its folders tell; nothing for tables."""
     from forgia.dataset.images import ImagePlan

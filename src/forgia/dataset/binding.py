@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forgia import units
-from forgia.dataset.kinds import Look
+from forgia.dataset.kinds import Look, tidied
 from forgia.dataset.mapping import Entry, misfit, render
 from forgia.errors import Problem, UserError, nearest
 from forgia.vocabulary import Concept, Vocabulary
@@ -29,6 +30,8 @@ class Binding:
     """exact (the id), header (the label), synonym, mapping or none."""
     confidence: float = 0.0
     kind: str = "text"
+    true_values: tuple[str, ...] = ()
+    """Of a yes or a no: the values that are a yes; empty where the words say it."""
     ignored: bool = False
 
 
@@ -40,7 +43,9 @@ class Question:
     why: str
     look: Look
     suggestions: tuple[Entry, ...] = ()
-    """Most likely first; the last resort, keeping it without a concept, is always possible."""
+    """Most likely first; the last resort, keeping it without a concept, is for a person to say."""
+    is_label: bool = False
+    """It names what a model is asked about, and is never kept unless a person says so of this very column."""
 
 
 Ask = Callable[[Question], Entry | None]
@@ -87,7 +92,7 @@ def bind(
         except UserError as error:
             problems.append(Problem(path, None, header, error.message))
             continue
-        if isinstance(found, Question) and keep_unbound:
+        if isinstance(found, Question) and keep_unbound and not found.is_label:
             found = kept(header, look, Entry(keep="auto"))
         if isinstance(found, Question):
             questions.append(found)
@@ -99,7 +104,21 @@ def bind(
             problems=problems,
             hint='--mapping FILE.yaml with columns: {"HEADER": {concept: ID, unit: UNIT}} corrects a header',
         )
+    if keep_unbound and questions:
+        raise _unkept(path, Bindings(bound=tuple(bound), questions=tuple(questions)))
     return Bindings(bound=tuple(bound), questions=tuple(questions))
+
+
+def _unkept(path: str, found: Bindings) -> UserError:
+    """Why labels are not among the columns that are kept as they are."""
+    leave_out = ", ".join(f"{json.dumps(one.header, ensure_ascii=False)}: {{ignore: true}}" for one in found.questions)
+    why = "; kept without its concept, the answer would be learnt from"
+    return UserError(
+        f"{path}: {len(found.questions)} column(s) name what a model is asked about, and are not kept as they are",
+        problems=[Problem(path, None, one.header, one.why + why) for one in found.questions],
+        hint=f"--mapping FILE.yaml says what they are, checked by you:\n\n{found.mapping_text()}\n"
+        f"or leaves them out: columns: {{{leave_out}}}",
+    )
 
 
 def resolve(header: str, look: Look, vocabulary: Vocabulary, entry: Entry | None) -> Binding | Question:
@@ -112,7 +131,8 @@ def resolve(header: str, look: Look, vocabulary: Vocabulary, entry: Entry | None
     label, unit = units.split_header(header)
     unit = entry.unit or unit
     if entry.concept:
-        return _checked(header, look, vocabulary.get(entry.concept), unit, "mapping")
+        concept = vocabulary.get(entry.concept)
+        return _checked(header, look, concept, unit, "mapping", true_values=entry.true_values)
     found = match(label, unit, vocabulary)
     if (
         found.unit is None
@@ -158,6 +178,10 @@ def match(label: str, unit: str | None, vocabulary: Vocabulary) -> Match:
             others += [one for one in concepts if first and one not in (*first.concepts, *others)]
         if first:
             return _by_unit(first, others)
+    bare = vocabulary.bare_label(label)
+    for index in (vocabulary.by_id, vocabulary.by_label, vocabulary.by_synonym):
+        if named := tuple(one for one in index.get(bare, ()) if one.role == "label"):
+            return _by_unit(Match(concepts=named, how="synonym", unit=unit, numbered=False), ())
     return Match(concepts=(), unit=unit)
 
 
@@ -173,6 +197,9 @@ def _by_unit(first: Match, others: Sequence[Concept]) -> Match:
 
 
 def _decide(header: str, look: Look, vocabulary: Vocabulary, found: Match, *, by_person: bool) -> Binding | Question:
+    if not found.concepts and vocabulary.names_label(units.split_header(header)[0]):
+        why = "names what a model is asked about, and not which: a failure, a defect, an anomaly"
+        return Question(header=header, why=why, look=look, suggestions=_labels(look, vocabulary), is_label=True)
     if not found.concepts:
         return Question(
             header=header, why="no concept has this name", look=look, suggestions=_similar(header, look, vocabulary)
@@ -183,7 +210,8 @@ def _decide(header: str, look: Look, vocabulary: Vocabulary, found: Match, *, by
     if len(concepts) > 1:
         names = " or ".join(one.id for one in concepts)
         suggestions = tuple(Entry(concept=one.id, unit=found.unit or one.unit) for one in concepts)
-        return Question(header=header, why=f"can mean {names}", look=look, suggestions=suggestions)
+        is_label = any(one.role == "label" for one in concepts)
+        return Question(header=header, why=f"can mean {names}", look=look, suggestions=suggestions, is_label=is_label)
     how = "mapping" if by_person else found.how
     binding = _checked(header, look, concepts[0], found.unit, how)
     if isinstance(binding, Binding) and found.numbered:
@@ -191,18 +219,21 @@ def _decide(header: str, look: Look, vocabulary: Vocabulary, found: Match, *, by
     return binding
 
 
-def _checked(header: str, look: Look, concept: Concept, unit: str | None, how: str) -> Binding | Question:
+def _checked(
+    header: str, look: Look, concept: Concept, unit: str | None, how: str, *, true_values: tuple[str, ...] = ()
+) -> Binding | Question:
     """A binding whose unit and values fit the concept. Raises: UserError — the unit contradicts it."""
+    is_label = concept.role == "label"
     if concept.needs_unit and unit is None and look.kind:
         guesses = tuple(Entry(concept=concept.id, unit=name) for name in units_in_range(look, concept))
         why = f"{concept.id} is kept in {concept.unit}, and no unit is said"
-        return Question(
-            header=header, why=why, look=look, suggestions=guesses or (Entry(concept=concept.id, unit=concept.unit),)
-        )
+        guesses = guesses or (Entry(concept=concept.id, unit=concept.unit),)
+        return Question(header=header, why=why, look=look, suggestions=guesses, is_label=is_label)
     if unit is not None and (wrong := misfit(unit, concept)):
         raise UserError(wrong)
-    if complaint := contradiction(look, concept):
-        return Question(header=header, why=complaint, look=look, suggestions=(Entry(keep=look.kind),))
+    if complaint := "" if true_values else contradiction(look, concept):
+        suggestions = senses(look, concept) or ((Entry(ignore=True),) if is_label else (Entry(keep=look.kind),))
+        return Question(header=header, why=complaint, look=look, suggestions=suggestions, is_label=is_label)
     return Binding(
         header=header,
         look=look,
@@ -211,6 +242,7 @@ def _checked(header: str, look: Look, concept: Concept, unit: str | None, how: s
         how=how,
         confidence=CONFIDENCE[how],
         kind=concept.kind,
+        true_values=true_values,
     )
 
 
@@ -220,13 +252,49 @@ def contradiction(look: Look, concept: Concept) -> str:
         return ""
     if concept.kind == "number" and look.kind != "number" and look.numeric_share < 0.5:
         return f"{concept.id} is a number, and values such as {look.example!r} are none"
-    if concept.kind == "boolean" and look.boolean_share < 0.5:
-        return f"{concept.id} is a yes or no, and values such as {look.example!r} are neither"
+    if concept.kind == "boolean":
+        return _no_truth(look, concept)
     if concept.role == "identifier" and look.kind == "number" and not look.integer:
         return f"{concept.id} names or counts, and values such as {look.example!r} measure"
     if concept.kind == "image" or (concept.kind == "time" and not look.times):
         return f"{concept.id} is of kind {concept.kind}, and values such as {look.example!r} are not"
     return ""
+
+
+def _no_truth(look: Look, concept: Concept) -> str:
+    values = {tidied(word) for word in look.words}
+    if "-1" in values and values <= SIGNS:
+        return f"{concept.id} is a yes or no, and which of -1 and 1 is the yes is not said"
+    if look.boolean_share < 0.5:
+        return f"{concept.id} is a yes or no, and values such as {look.example!r} are neither"
+    return ""
+
+
+SIGNS = frozenset(("-1", "0", "1"))
+"""Some write -1 for what stands out, and some 1."""
+
+
+def senses(look: Look, concept: Concept) -> tuple[Entry, ...]:
+    """The ways in which two values can be a yes and a no: suggestions for a person."""
+    values = sorted({tidied(word) for word in look.words})
+    if concept.kind != "boolean" or len(values) != 2:
+        return ()
+    return tuple(Entry(concept=concept.id, true_values=(value,)) for value in values)
+
+
+def _labels(look: Look, vocabulary: Vocabulary) -> tuple[Entry, ...]:
+    """Label concepts that the values could be of."""
+    found: list[Entry] = []
+    for concept in (vocabulary.concepts[name] for name in LABELS if name in vocabulary.concepts):
+        if not contradiction(look, concept):
+            found.append(Entry(concept=concept.id))
+        else:
+            found.extend(senses(look, concept))
+    return tuple(found)
+
+
+LABELS = ("anomaly", "machine_failure", "defect", "failure_type", "defect_type")
+"""Tried for suggestions where a header says no more than "label"."""
 
 
 def units_in_range(look: Look, concept: Concept) -> list[str]:

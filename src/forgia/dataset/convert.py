@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forgia.dataset.dialect import MISSING
-from forgia.dataset.kinds import truth
+from forgia.dataset.kinds import WHOLE, truth
 from forgia.units import Conversion
 
 TIME_TYPE = pa.timestamp("us", tz="UTC")
@@ -34,6 +34,8 @@ class Target:
     adverse: bool = False
     plain: bool = False
     """Yes and no are spelled alike whatever the concept: 0 and 1, true and false, sì and no."""
+    true_values: tuple[str, ...] = ()
+    """The values that are a yes, all others a no; empty where the words say it."""
     trim: bool = False
     conversion: Conversion = field(default_factory=Conversion)
 
@@ -78,7 +80,7 @@ def from_values(values: pa.Array, target: Target) -> tuple[pa.Array, pa.Array | 
     if target.kind == "number" and is_numeric(values.type):
         found = finite(values.cast(target.type, safe=False))
         return scaled(found, target), None
-    if target.kind == "boolean" and pa.types.is_boolean(values.type):
+    if target.kind == "boolean" and pa.types.is_boolean(values.type) and not target.true_values:
         return values, None
     return from_texts(values.cast(pa.string()), target)
 
@@ -148,8 +150,10 @@ def finite(values: pa.Array) -> pa.Array:
 
 def booleans(texts: pa.Array, target: Target) -> pa.Array:
     """Texts as yes or no, null where they are neither."""
+    words = pc.replace_substring_regex(pc.utf8_lower(texts), WHOLE, r"\1")
+    if target.true_values:
+        return pc.if_else(pc.is_valid(words), pc.is_in(words, value_set=pa.array(target.true_values)), None)
     table = truth(adverse=target.adverse)
-    words = pc.utf8_lower(texts)
     yes = pc.is_in(words, value_set=pa.array([word for word, value in table.items() if value]))
     no = pc.is_in(words, value_set=pa.array([word for word, value in table.items() if not value]))
     return pc.if_else(pc.or_(yes, no), yes, pa.scalar(None, pa.bool_()))

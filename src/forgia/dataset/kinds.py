@@ -13,6 +13,16 @@ FALSE_WORDS = frozenset(("0", "false", "f", "no", "n", "falso", "off", "0.0"))
 GOOD_WORDS = frozenset(("ok", "okay", "buono", "conforme", "pass", "passed", "good"))
 BAD_WORDS = frozenset(("ko", "nok", "ng", "nc", "scarto", "guasto", "fail", "failed", "bad"))
 """Good and bad are true and false only once the concept says which of the two it asks about."""
+NORMAL_WORDS = frozenset(("normal", "normale", "regolare", "healthy"))
+ABNORMAL_WORDS = frozenset(
+    (
+        *("abnormal", "anomaly", "anomalous", "fault", "faulty", "failure", "defect", "defective", "broken"),
+        *("anormale", "anomalia", "anomalo", "anomala", "avaria", "difetto", "difettoso"),
+    )
+)
+"""Good and bad to a concept that asks about it; by themselves the names of states, of which there may be more."""
+WHOLE = r"^\+?(-?\d+)[.,]0*$"
+"""A whole number with a decimal sign, whichever."""
 MANY_VALUES = 1000
 MOST = 0.95
 """Share of a sample that decides a kind; what contradicts it becomes rejects."""
@@ -74,20 +84,31 @@ def look(values: Sequence[str | None], *, decimal: str, thousands: str) -> Look:
         epoch = epoch_of(numbers) if integer else ""
         return replace(seen, kind="number", integer=integer, low=min(numbers), high=max(numbers), times=epoch)
     example = next((text for text in texts if as_number(text, decimal, thousands) is None), texts[0])
-    return replace(seen, kind="boolean" if yes_or_no >= MOST else text_kind(texts), example=example)
+    is_state = bool(words & (NORMAL_WORDS | ABNORMAL_WORDS))
+    return replace(seen, kind="boolean" if yes_or_no >= MOST and not is_state else text_kind(texts), example=example)
 
 
 def boolean_share(texts: Sequence[str]) -> float:
     """How many of these are the words of a yes and a no: the plain ones, or those of good and bad."""
-    words = [text.casefold() for text in texts]
-    both = (TRUE_WORDS | FALSE_WORDS, GOOD_WORDS | BAD_WORDS)
+    words = [tidied(text) for text in texts]
+    both = (TRUE_WORDS | FALSE_WORDS, GOOD_WORDS | BAD_WORDS | NORMAL_WORDS | ABNORMAL_WORDS)
     return max(sum(word in known for word in words) for known in both) / len(words)
+
+
+def tidied(word: str) -> str:
+    """A word of a yes or a no as it is compared: small, whole numbers without a decimal sign.
+
+    >>> tidied("1,0"), tidied("KO")
+    ('1', 'ko')
+    """
+    return re.sub(WHOLE, r"\1", word.strip().casefold())
 
 
 def truth(*, adverse: bool) -> Mapping[str, bool]:
     """Word → value; for a concept whose truth is the bad state, OK is false and KO is true."""
     table = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
-    return table | dict.fromkeys(GOOD_WORDS, not adverse) | dict.fromkeys(BAD_WORDS, adverse)
+    good, bad = GOOD_WORDS | NORMAL_WORDS, BAD_WORDS | ABNORMAL_WORDS
+    return table | dict.fromkeys(good, not adverse) | dict.fromkeys(bad, adverse)
 
 
 def text_kind(texts: Sequence[str]) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from forgia import units
+from forgia.dataset.kinds import tidied
 from forgia.errors import NotFound, Problem, UserError, nearest
 from forgia.vocabulary import KINDS, Concept, Vocabulary
 
 SCHEMA_VERSION = 1
-_KEYS = ("concept", "unit", "ignore", "keep")
+_KEYS = ("concept", "unit", "true_values", "ignore", "keep")
 KEPT = tuple(kind for kind in KINDS if kind != "image")
 """Kinds that a column of a table can be kept as."""
 
@@ -25,6 +26,8 @@ class Entry:
     concept: str | None = None
     unit: str | None = None
     """Unit of the values in the file, whatever the header says."""
+    true_values: tuple[str, ...] = ()
+    """Of a yes or a no: the values that are a yes, all others being a no; empty where the words say it."""
     ignore: bool = False
     """Leave the column out."""
     keep: str | None = None
@@ -33,7 +36,8 @@ class Entry:
     def to_json(self) -> dict[str, Any]:
         """The entry as it stands in a mapping file."""
         found = {"concept": self.concept, "unit": self.unit, "ignore": self.ignore or None, "keep": self.keep}
-        return {key: value for key, value in found.items() if value is not None}
+        said = {"true_values": list(self.true_values)} if self.true_values else {}
+        return {**{key: value for key, value in found.items() if value is not None}, **said}
 
 
 def load(path: Path, vocabulary: Vocabulary) -> dict[str, Entry]:
@@ -71,6 +75,7 @@ def entry_of(value: Mapping[str, Any]) -> Entry:
     return Entry(
         concept=value.get("concept"),
         unit=None if unit is None else str(unit),
+        true_values=tuple(map(_value, value.get("true_values") or ())),
         ignore=bool(value.get("ignore", False)),
         keep="auto" if keep is True else keep,
     )
@@ -92,10 +97,24 @@ def problems_of(value: Any, vocabulary: Vocabulary) -> Iterable[str]:
         yield f"{unit!r} is no unit forgia knows"
     elif unit is not None and (known := vocabulary.concepts.get(str(concept))) and (wrong := misfit(str(unit), known)):
         yield wrong
+    if (said := value.get("true_values")) is not None:
+        yield from _wrong_values(said, vocabulary.concepts.get(str(concept)))
     if keep is not None and keep is not True and keep not in (*KEPT, "auto"):
         yield f"keep: {keep!r} is none of {', '.join(KEPT)}"
     if concept is not None and keep is not None:
         yield "a column has a concept or is kept without one, not both"
+
+
+def _wrong_values(said: Any, concept: Concept | None) -> Iterable[str]:
+    if not isinstance(said, list) or not said or not all(isinstance(one, str | int | float) for one in said):
+        yield 'true_values: a list of the values that are a yes, such as ["-1"]'
+    elif concept is None or concept.kind != "boolean":
+        yield "true_values: only for a column whose concept is a yes or a no; name it with concept"
+
+
+def _value(one: Any) -> str:
+    """A value of a file; YAML takes some words and all numbers for more than text."""
+    return str(one).casefold() if isinstance(one, bool) else tidied(str(one))
 
 
 def misfit(unit: str, concept: Concept) -> str | None:

@@ -205,7 +205,8 @@ def target_of(binding: Binding, opened: Opened, options: ReadOptions, *, fixed: 
         zoned=binding.look.zoned,
         time_zone=options.time_zone,
         adverse=bool(binding.concept and binding.concept.adverse),
-        plain=bool(binding.look.words) and binding.look.words <= TRUE_WORDS | FALSE_WORDS,
+        plain=bool(binding.look.words) and binding.look.words <= TRUE_WORDS | FALSE_WORDS and not binding.true_values,
+        true_values=binding.true_values,
         trim=binding.look.padded,
         conversion=conversion,
     )
