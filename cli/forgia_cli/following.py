@@ -9,6 +9,7 @@ from forgia.errors import JobFailed
 from forgia.paths import RunPaths
 from forgia.run import RunStatus, open_run
 from forgia.store import read_json
+from forgia.sweep import evaluation
 from forgia_cli.app import App
 
 
@@ -77,6 +78,8 @@ def collected(app: App, run_id: str) -> None:
     found = app.client.finish(run_id)
     ref = f"{request['recipe']['name']}@{found.version}"
     app.out(f"{ref}  {found.digest}")
+    if unknown := evaluation(app.home.run(run_id)).get("unknown"):
+        app.say(f"note: {unknown}")
     is_text = any(role.get("output") == "tokens" for role in request["data"].values())
     use = f"forgia model pull {ref}" if is_text else f"forgia predict {ref} new.csv -o scored.parquet"
     app.say(f"next: forgia model show {ref}  ·  {use}")

@@ -51,9 +51,10 @@ def head(model: Mapping[str, Any]) -> str:
 
 def figures(model: Mapping[str, Any]) -> str:
     """Each metric on the test split, the primary one first, the baseline's beside it."""
-    names = sorted(model["metrics"], key=lambda name: (name != model["primary"], name))
+    told = {*model["metrics"], model["primary"]} - {""} if model["metrics"] else ()
+    names = sorted(told, key=lambda name: (name != model["primary"], name))
     rows = [
-        (f"{name} *" if name == model["primary"] else name, number(model["metrics"][name]), number(baseline))
+        (f"{name} *" if name == model["primary"] else name, number(model["metrics"].get(name)), number(baseline))
         for name in names
         for baseline in [model["baseline"].get(name)]
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,10 @@ class Evaluation:
     """All of them, by name."""
     gate_failure: str | None
     """One sentence; None where the gate is passed or there is none."""
+    gate_metric: str | None = None
+    """The figure that the gate held; None where there is no gate, or nothing that it could hold."""
+    unknown: str | None = None
+    """Which figures the labels do not tell, and what became of the gate, in a sentence; None where they tell all."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
@@ -73,7 +77,8 @@ def check_metrics(evaluate: Evaluate, output: str) -> None:
 def evaluate(
     data: Data, model: Predictions, baselines: Mapping[str, Predictions], *, settings: Evaluate, seed: int
 ) -> Evaluation:
-    """Measure all, and hold the model against the gate."""
+    """Measure all, and hold the model against the gate; what the labels do not tell is in no figure."""
+    settings, unknown = knowable(settings, data)
     judged = judge(data, model, settings=settings, seed=seed)
     others = {name: judge(data, found, settings=settings, seed=seed) for name, found in baselines.items()}
     best = best_of(others, settings.primary)
@@ -84,8 +89,41 @@ def evaluate(
         baseline=others[best] if best else None,
         baseline_name=best,
         baselines=others,
-        gate_failure=failure,
+        gate_failure=f"{failure}; {unknown}" if failure and unknown else failure,
+        gate_metric=settings.gate.metric if settings.gate else None,
+        unknown=unknown,
     )
+
+
+def knowable(settings: Evaluate, data: Data) -> tuple[Evaluate, str | None]:
+    """The settings without what the labels of the test part do not tell, and a sentence of it.
+
+    Where what decides is not told, it is the alarms among the rows that are labelled alike: the false ones where
+    nothing is wrong, the missed ones where all is.
+    """
+    truth = data.targets("test")
+    told = known_figures(settings.metrics, data, "test")
+    if len(told) == len(settings.metrics):
+        return settings, None
+    instead = "missed_alarm_rate" if truth.all() else "false_alarm_rate"
+    lost = [name for name in settings.metrics if name not in told]
+    where = "every" if truth.all() else "no"
+    sentence = f"{data.spec.target} is true in {where} row of the test part, so {', '.join(lost)} cannot be known"
+    gate = settings.gate
+    if gate and gate.metric in lost:
+        asked, margin = gate.metric, gate.baseline_margin
+        gate = None if margin is None else Gate(metric=instead, baseline_margin=margin)
+        sentence += f"; the gate holds {instead} in place of {asked}" if gate else "; the gate is not applied"
+    metrics = tuple(name for name in (*settings.metrics, instead) if name in told or name == instead)
+    primary = settings.primary if settings.primary in told else instead
+    return replace(settings, metrics=tuple(dict.fromkeys(metrics)), primary=primary, gate=gate), sentence
+
+
+def known_figures(names: Sequence[str], data: Data, part: str) -> list[str]:
+    """Those of the figures that the labels of a part tell; of what is not a score, all."""
+    if data.spec.output != "score":
+        return list(names)
+    return scores.knowable(names, data.targets(part), window_starts=_window_starts(data, part))
 
 
 def best_of(judged: Mapping[str, Judged], figure: str) -> str | None:
@@ -100,7 +138,7 @@ def judge(data: Data, predictions: Predictions, *, settings: Evaluate, seed: int
     threshold = threshold_of(data.spec, predictions["validation"], truth["validation"], miss_cost=settings.miss_cost)
     figures = {
         part: scores.measure(
-            settings.metrics,
+            known_figures(settings.metrics, data, part),
             predictions=predictions[part],
             targets=truth[part],
             threshold=threshold,

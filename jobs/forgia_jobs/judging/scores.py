@@ -86,6 +86,16 @@ def _also_of_windows(
     return {name: of_windows[others[name]] if name in others else found[name] for name in bare}
 
 
+def knowable(names: Iterable[str], targets: Floats, *, window_starts: npt.NDArray[np.int64] | None = None) -> list[str]:
+    """Those of the figures of decisions that labels like these tell: nobody misses what is not there.
+
+    Args: window_starts — for the figures of windows, each as bad as its worst sample.
+    """
+    bad = targets if window_starts is None else alarms.worst(targets, window_starts)
+    seen = {name: set(np.unique((bad if name.startswith(alarms.WINDOW) else targets) > 0.5)) for name in names}
+    return [name for name in names if NEEDS.get(name.removeprefix(alarms.WINDOW), frozenset()) <= seen[name]]
+
+
 def fitting(names: Iterable[str], output: str) -> list[str]:
     """Those of the names that say something of this kind of output."""
     return [name for name in names if output in FITS.get(name, DECIDED)]
@@ -297,6 +307,12 @@ FIGURES = {
     "answer_f1": answer_f1,
     "r2": r2,
 }
+NEEDS: Mapping[str, frozenset[bool]] = {
+    **dict.fromkeys(("f1", "precision", "recall", "missed_alarm_rate", "average_precision"), frozenset({True})),
+    **dict.fromkeys(("roc_auc", "balanced_accuracy"), frozenset({False, True})),
+    "false_alarm_rate": frozenset({False}),
+}
+"""Figure → the answers that must be there for it to mean anything."""
 DECIDED = ("probability", "score")
 """Outputs from which a threshold makes a decision."""
 FITS: Mapping[str, tuple[str, ...]] = {

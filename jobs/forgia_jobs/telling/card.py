@@ -112,15 +112,17 @@ def _front_matter(facts: Facts) -> str:
 def _figures(facts: Facts) -> str:
     model, others = facts.evaluation.model, facts.evaluation.baselines
     head = ["figure", "model", *(others if len(others) > 1 else ["baseline"] * len(others))]
+    asked = dict.fromkeys((*facts.request.evaluate.metrics, *model.test))
     rows = [
-        [name.replace("_", " "), f"{value:.3f}", *(f"{other.test[name]:.3f}" for other in others.values())]
-        for name, value in model.test.items()
+        [name.replace("_", " "), *(_known(judged.test.get(name)) for judged in (model, *others.values()))]
+        for name in asked
     ]
     low, high = model.interval
     primary = facts.evaluation.primary.replace("_", " ")
     lines = [
         "## Figures on the test part",
         _table(head, rows),
+        f"{facts.evaluation.unknown[0].upper()}{facts.evaluation.unknown[1:]}." if facts.evaluation.unknown else "",
         f"The model's {primary} over redrawn test groups, middle 90 %: {low:.3f} to {high:.3f}.",
         _decisions(facts, model, "The model"),
         _table(*card_classes.confusion(facts.data.spec, model)) if facts.data.spec.output == "classes" else "",
@@ -131,6 +133,10 @@ def _figures(facts: Facts) -> str:
     return "\n\n".join(line for line in lines if line)
 
 
+def _known(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def _decisions(facts: Facts, judged: Judged, who: str) -> str:
     if judged.threshold is None or judged.confusion is None:
         return ""
@@ -139,10 +145,11 @@ def _decisions(facts: Facts, judged: Judged, who: str) -> str:
     if facts.data.spec.output == "classes":
         return card_classes.decisions(facts.data.spec, judged, who=who, rule=f"{rule} on the validation part")
     count = judged.confusion
+    found = f"{count['true_positive']} found, {count['false_negative']} missed, "
+    is_any = count["true_positive"] + count["false_negative"] > 0
     return (
-        f"{who} says yes from {judged.threshold:.3f} on ({rule} on the validation part): "
-        f"{count['true_positive']} found, {count['false_negative']} missed, {count['false_positive']} false alarms, "
-        f"{count['true_negative']} rightly passed."
+        f"{who} says yes from {judged.threshold:.3f} on ({rule} on the validation part): {found if is_any else ''}"
+        f"{count['false_positive']} false alarms, {count['true_negative']} rightly passed."
     )
 
 

@@ -13,7 +13,7 @@ from forgia.registry.layout import OciLayout
 from forgia.registry.publish import write_release
 from forgia.release import GATE, TENSORS, DatasetDocument, Media, ReleaseDraft, ReleaseFile, metric_annotations
 from forgia_jobs.judging.evaluate import Evaluation
-from forgia_jobs.request import Request
+from forgia_jobs.request import Gate, Request
 
 MEDIA: Mapping[str, Media] = {
     ".safetensors": "weight",
@@ -81,8 +81,17 @@ def draft(
         provenance=made,
         annotations={
             **metric_annotations(evaluation.model.test, baseline),
-            GATE: "none" if request.evaluate.gate is None else "passed",
+            GATE: gate_word(request.evaluate.gate, evaluation),
             TENSORS: tensor_digest,
         },
         precision="float32",
     )
+
+
+def gate_word(asked: Gate | None, evaluation: Evaluation) -> str:
+    """What the gate said of a model that is released, with the figure if it is another than was asked."""
+    if asked is None:
+        return "none"
+    if evaluation.gate_metric is None:
+        return "not applied"
+    return "passed" if evaluation.gate_metric == asked.metric else f"passed on {evaluation.gate_metric}"
