@@ -35,7 +35,7 @@ def test_a_folder_of_markdown_is_a_row_a_file(
         {"document_id": "presses/big.md", "text": "Pressa: perché è ferma?"},
     ]
     sources = Dataset.open(home, "manuals").manifest.sources
-    assert [source.name for source in sources] == ["lathe.md", "big.md"]
+    assert [source.name for source in sources] == ["lathe.md", "presses/big.md"]
     again = forgia_command("dataset", "add", "manuals", manuals)
     assert "manuals@1" in again.output
     (manuals / "presses" / "big.md").write_text("Pressa: ferma.\n")

@@ -65,3 +65,21 @@ def test_measurements_are_not_taken_for_an_identifier(tmp_path: Path, home: Home
     with pytest.raises(UserError, match="could not be bound") as caught:
         ingest.add(home, "loop", paths, owner="pump", vocabulary=vocabulary)
     assert "sensor_id names or counts" in caught.value.problems[0].message
+
+
+def test_files_of_one_name_in_two_folders_are_two_sources_and_two_runs(
+    tmp_path: Path, home: HomePaths, vocabulary: Vocabulary
+) -> None:
+    paths = write(tmp_path, "a/0.csv", "b/0.csv", "b/0.txt")
+    terms = Terms(file_column="run_id")
+    dataset = ingest.add(home, "loop", paths, owner="pump", vocabulary=vocabulary, terms=terms).dataset
+    assert [source.name for source in dataset.manifest.sources] == ["a/0.csv", "b/0.csv", "b/0.txt"]
+    assert len(dataset.to_table().column("run_id").unique()) == 3
+
+
+def test_what_is_open_in_all_files_is_told_once(tmp_path: Path, home: HomePaths, vocabulary: Vocabulary) -> None:
+    paths = write(tmp_path, *(f"{number}.csv" for number in range(16)), header="timestamp;Foo")
+    with pytest.raises(UserError, match=r"^1 column\(s\) could not be bound") as caught:
+        ingest.add(home, "loop", paths, owner="pump", vocabulary=vocabulary, terms=Terms(file_column="run_id"))
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.message) == ("Foo", "no concept has this name (and so in 15 more files)")

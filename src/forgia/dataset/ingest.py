@@ -155,15 +155,15 @@ def _copy(
     advance: Advance | None,
 ) -> tuple[Source, ...]:
     """Every row to its place; what the sources were."""
-    sources = []
+    sources, names = [], plan.names()
     for opened, fields in zip(plan.opened, plan.fields, strict=True):
         with HashedFile(opened.path, advance=advance) as file:
             for parsed in rows_of(opened, fields, file=file):
                 rejects.write(parsed.rejects, rows=writer.rows)
                 profiler.update(parsed.batch)
                 writer.write(parsed.batch)
-            sources.append(Source(name=opened.path.name, digest=file.digest(), size=file.size))
-        sources += [Source(name=p.name, digest=digest.of_file(p), size=p.stat().st_size) for p in opened.beside]
+            sources.append(Source(name=names[opened.path], digest=file.digest(), size=file.size))
+        sources += [Source(name=names[p], digest=digest.of_file(p), size=p.stat().st_size) for p in opened.beside]
     return tuple(sources)
 
 

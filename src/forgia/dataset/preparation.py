@@ -89,6 +89,12 @@ class Plan:
         """Every file that is read, those that stand beside another one after it."""
         return [path for item in self.opened for path in (item.path, *item.beside)]
 
+    def names(self) -> dict[Path, str]:
+        """What each file is called: its path from the folder on that all lie in."""
+        places = {path: path.absolute() for path in self.paths}
+        common = os.path.commonpath([place.parent for place in places.values()])
+        return {path: place.relative_to(common).as_posix() for path, place in places.items()}
+
     @property
     def open_questions(self) -> bool:
         """Whether a column is not bound yet."""
@@ -155,9 +161,11 @@ def with_file_column(opened: Sequence[Opened], name: str, vocabulary: Vocabulary
     # With the folder's own name, so that files of two imports do not share theirs: valve-1/0 and valve-2/0.
     common = Path(os.path.commonpath([item.path.resolve().parent for item in opened])).parent
     entry = Entry(concept=name) if name in vocabulary.concepts else Entry(keep="text")
+    whole = [item.path.resolve().relative_to(common) for item in opened]
+    bare = [bare_name(path) for path in whole]
+    labels = bare if len({*bare}) == len(bare) else [path.as_posix() for path in whole]  # 0.csv beside 0.csv.gz
     found = []
-    for item in opened:
-        label = bare_name(item.path.resolve().relative_to(common))
+    for item, label in zip(opened, labels, strict=True):
         looks = {**item.looks, name: Look(kind="text", example=label)}
         found.append(replace(item, looks=looks, stated={**item.stated, name: entry}, constants={name: label}))
     return found
