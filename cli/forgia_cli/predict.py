@@ -16,7 +16,7 @@ PLACE = click.Path(path_type=Path, exists=True)
 @click.argument("model")
 @click.argument("sources", metavar="INPUT...", nargs=-1, required=True, type=PLACE)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Parquet, or CSV by its suffix.")
-@click.option("--threshold", type=float, help="Probability from which the answer is yes; default: the model's own.")
+@click.option("--threshold", type=float, help="Probability or score from which it is a yes; default: the model's own.")
 @click.option("--mapping", type=FILE, help="What the input's columns are, where their headers do not tell.")
 @click.option("--format", "form", metavar="NAME", help="cmapss: NASA's run-to-failure files of engines.")
 @click.pass_obj
@@ -70,7 +70,9 @@ def predict(
             vocabulary=vocabulary,
             threshold=threshold,
             mapping=entries,
-            options=ReadOptions(format=form),
+            options=ReadOptions(format=form, is_import=False),
             advance=advance,
         )
+    if done.unused:
+        app.say(f"not used, and not in the output: {', '.join(map(repr, done.unused))}")
     app.say(scored_text(done))

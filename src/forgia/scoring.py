@@ -9,7 +9,7 @@ import io
 import itertools
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from forgia.dataset.binding import Question
+    from forgia.dataset.binding import Bindings, Question
     from forgia.dataset.dialect import ReadOptions
     from forgia.dataset.manifest import Column
     from forgia.dataset.mapping import Entry
-    from forgia.dataset.parse import Reject
+    from forgia.dataset.parse import Field, Reject
     from forgia.features import FeatureSpec
     from forgia.vocabulary import Vocabulary
 
@@ -157,6 +157,8 @@ class Scored:
     rejected: int = 0
     """Rows of the input that did not parse; they stand in ``rejects``, with line and reason."""
     rejects: Path | None = None
+    unused: tuple[str, ...] = ()
+    """Columns of the input that the model's data does not have; they are not in the output."""
     assumed: tuple[str, ...] = ()
     """What was taken from the training data because the input's headers do not say it; a sentence each."""
 
@@ -242,7 +244,8 @@ def score_file(
     remarks = _Remarks(origins=model.origins)
     told = {"mapping": mapping, "options": _by_its_clock(model, options, remarks)}
     batches = _read(model, source, remarks, vocabulary=vocabulary, told=told, advance=advance)
-    done = replace(score(model, batches, output, threshold=threshold), assumed=tuple(remarks.assumed))
+    done = score(model, batches, output, threshold=threshold)
+    done = replace(done, assumed=tuple(remarks.sentences()), unused=tuple(remarks.unused))
     if not remarks.rejects:
         return done
     place = output.with_name(f"{output.stem}.rejects.csv")
@@ -293,13 +296,37 @@ class _Remarks:
     origins: tuple[Column, ...]
     rejects: list[Reject] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
+    recalled: dict[str, str] = field(default_factory=dict)
+    """Header → what it is taken for because it was that in the training data."""
+    read: set[str] = field(default_factory=set)
+    """Headers that are read."""
+    unused: list[str] = field(default_factory=list)
+    empty: dict[str, str] = field(default_factory=dict)
+    """Feature → its header, as long as no row has a value of it."""
+
+    def bound(self, found: Bindings, fields: Sequence[Field], features: Collection[str]) -> None:
+        """What the input's columns turned out to be."""
+        self.read = {item.header for item in fields}
+        self.empty = {item.name: item.header for item in fields if item.name in features}
+        left = [one.header for one in found.bound if not one.ignored] + [one.header for one in found.questions]
+        self.unused = [header for header in left if header not in self.read]
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        """Rows that were read."""
+        self.empty = {name: header for name, header in self.empty.items() if _is_empty(batch, name)}
+
+    def sentences(self) -> Iterator[str]:
+        """All of it, in the order of its coming."""
+        yield from (text for header, text in self.recalled.items() if header in self.read)
+        yield from self.assumed
+        yield from (f"{header!r} ({name}) has no value in any row" for name, header in self.empty.items())
 
     def recall(self, question: Question) -> Entry | None:
         """Answer for a person who is not there, from the training data."""
         entry = as_in_training(question.header, self.origins)
         if entry:
             meaning = f"{entry.concept}, {entry.unit or 'no unit'}"
-            self.assumed.append(f"{question.header!r} is read as in the training data: {meaning}")
+            self.recalled[question.header] = f"{question.header!r} is read as in the training data: {meaning}"
         return entry
 
 
@@ -325,6 +352,7 @@ def _read(
         vocabulary=vocabulary,
         optional=[column.name for column in model.columns if column.name not in features],
         origins=model.origins,
+        on_bound=lambda found, fields: remarks.bound(found, fields, features),
         ask=remarks.recall,
         on_reject=remarks.rejects.append,
         advance=advance,
@@ -336,8 +364,13 @@ def _read(
         raise UserError(f"{source}: no row could be read; nothing was written{lines}")
     if histories.is_meant(model.spec):
         remarks.assumed += histories.remarks(model.spec, first.schema.names)
-    yield pa.Table.from_batches([first])
-    yield from (pa.Table.from_batches([batch]) for batch in batches)
+    for batch in itertools.chain([first], batches):
+        remarks.see(batch)
+        yield pa.Table.from_batches([batch])
+
+
+def _is_empty(batch: pa.RecordBatch, name: str) -> bool:
+    return bool(batch.column(name).null_count == batch.num_rows)
 
 
 def _needed(spec: FeatureSpec) -> Sequence[str]:
@@ -360,9 +393,13 @@ def _by_its_clock(model: Model, options: ReadOptions | None, remarks: _Remarks) 
     return replace(said, time_zone=zone)
 
 
-def as_in_training(header: str, origins: Iterable[Column]) -> Entry | None:
-    """What a header meant in the training data, where all of it agrees; a column's own name means its kept unit."""
+def as_in_training(header: str, origins: Sequence[Column]) -> Entry | None:
+    """What a header meant in the training data, where all of it agrees; a column's own name means its kept unit.
+
+    Capitals, accents and signs between words matter only where a column is called just so.
+    """
     from forgia.dataset.mapping import Entry
+    from forgia.vocabulary import plain
 
     meanings = set()
     for column in origins:
@@ -370,6 +407,9 @@ def as_in_training(header: str, origins: Iterable[Column]) -> Entry | None:
             meanings.add((column.concept, column.source_unit))
         if column.concept and header == column.name:
             meanings.add((column.concept, column.unit))
+    if not meanings:
+        spelled = (one for one in origins if one.concept and plain(one.source) == plain(header))
+        meanings = {(str(one.concept), one.source_unit) for one in spelled}
     if len(meanings) != 1:
         return None
     ((concept, unit),) = meanings

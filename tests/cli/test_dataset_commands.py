@@ -146,3 +146,27 @@ def test_the_vocabulary_is_searched_in_both_languages(forgia_command) -> None:
     assert [concept["id"] for concept in found["concepts"]] == ["torque"]
     assert "urn:forgia:concept:torque:1" in forgia_command("vocabulary", "show", "torque").stdout
     assert "bearing_temperature" in forgia_command("vocabulary", "list", "cuscinetto").stdout
+
+
+def test_files_that_look_like_cmapss_are_told_how_they_are_read(forgia_command, tmp_path: Path) -> None:
+    path = tmp_path / "train_FD001.txt"
+    path.write_text("".join(f"1 {cycle} {' '.join(['0.5'] * 24)}  \n" for cycle in range(1, 6)))
+    done = forgia_command("dataset", "add", "engines", path)
+    assert done.exit_code == 2
+    assert "--format cmapss" in done.stderr
+    done = forgia_command("dataset", "add", "engines", path, "--format", "cmapss")
+    assert done.exit_code == 0, done.output
+    assert "no test_FD001.txt with RUL_FD001.txt is beside it" in done.stderr
+    (tmp_path / "test_FD001.txt").write_text(path.read_text())
+    (tmp_path / "RUL_FD001.txt").write_text("7\n")
+    told = forgia_command("dataset", "add", "engines", path, "--format", "cmapss").stderr
+    assert f"reads {tmp_path / 'test_FD001.txt'}, with the answers of {tmp_path / 'RUL_FD001.txt'}" in told
+    assert "no test_FD001.txt" not in told
+
+
+def test_files_that_nothing_tells_apart_are_told_of(forgia_command, tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.csv").write_text("timestamp;Torque [Nm]\n2026-03-09 10:00:00;1.5\n")
+    paths = tmp_path / "0.csv", tmp_path / "1.csv"
+    assert "--file-column run_id does" in forgia_command("dataset", "add", "loop", *paths).stderr
+    assert "--file-column" not in forgia_command("dataset", "add", "loop", *paths, "--file-column", "run_id").stderr

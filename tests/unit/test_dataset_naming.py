@@ -177,3 +177,14 @@ def test_the_file_that_differs_is_blamed_and_each_difference_told_once(tmp_path:
         add(tmp_path, *paths)
     told = [(Path(problem.path).name, problem.field, problem.message) for problem in caught.value.problems]
     assert told == [("0.csv", "Torque [Nm]", "is missing here"), ("0.csv", "Foo", "is here and not in the others")]
+
+
+def test_a_column_kept_without_a_unit_is_near_one_with_a_unit(tmp_path: Path) -> None:
+    columns = [Column(name="temperature_unbound", source="Temperature")]
+    path = write(tmp_path / "new.csv", ("Temperature [°C]", "Torque [Nm]"), among=("Temperature [°C]", "Torque [Nm]"))
+    with pytest.raises(UserError, match=r"'Temperature' is near 'Temperature \[°C\]', which is read as temp") as caught:
+        reader.read_bound(path, columns, vocabulary=VOCABULARY)
+    assert '"Temperature [°C]": {keep: auto}' in str(caught.value.hint)
+    mapping = {"Temperature [°C]": Entry(keep="auto")}
+    found = pa.Table.from_batches(reader.read_bound(path, columns, vocabulary=VOCABULARY, mapping=mapping))
+    assert found.to_pydict() == {"temperature_unbound": [300.5, 301.5, 302.5]}

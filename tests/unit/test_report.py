@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from forgia.dataset import report, svg
-from forgia.dataset.findings import findings
+from forgia.dataset.findings import findings, of_column
 from forgia.dataset.manifest import Column, Manifest, Source
 from forgia.dataset.profiling import Profiler
 
@@ -151,3 +151,16 @@ def test_a_share_is_never_rounded_to_nothing_or_to_all(part: float, text: str) -
 )
 def test_figures_keep_what_a_person_reads(value: float | None, text: str) -> None:
     assert svg.figure(value) == text
+
+
+def test_a_share_is_told_without_a_unit() -> None:
+    column = {
+        "name": "health_index",
+        "kind": "number",
+        "concept": "health_index",
+        "unit": "1",
+        "nulls_share": 0,
+        "beyond_typical_range": 3,
+        "typical_range": [0, 1],
+    }
+    assert "(0 to 1);" in str(next(iter(of_column(column))))

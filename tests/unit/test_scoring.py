@@ -15,6 +15,7 @@ import pytest
 
 from forgia import digest, scoring
 from forgia.catalogue import Catalogue
+from forgia.dataset.dialect import ReadOptions
 from forgia.dataset.manifest import Column, Manifest
 from forgia.dataset.mapping import Entry
 from forgia.errors import IntegrityError, NotFound, UserError
@@ -339,3 +340,24 @@ def test_a_header_that_meant_two_things_is_not_assumed() -> None:
     assert as_in_training("air_temperature", [column("Cel")]) == Entry(concept="air_temperature", unit="K")
     assert as_in_training("air_temperature", [column("Cel", source="air_temperature")]) is None
     assert as_in_training("Other", [column("K")]) is None
+
+
+def test_columns_that_nobody_reads_and_those_without_a_value_are_named(
+    model: Model, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    text = "torque [Nm],air_temperature [K],product_grade,Foo,machine_failure\n1.5,,H,1,up\n2.5,,L,2,down\n"
+    done = score_text(text, tmp_path, model, vocabulary)
+    assert done.unused == ("Foo", "machine_failure")
+    assert done.assumed == ("'air_temperature [K]' (air_temperature) has no value in any row",)
+
+
+def test_a_prediction_never_tells_of_options_that_it_does_not_have(
+    model: Model, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    for text in ("a,a\n1,2\n", "1,2,3\n4,5,6\n", 'a,b\n1,"1,234"\n'):
+        source = tmp_path / "new.csv"
+        source.write_text(text)
+        options = ReadOptions(is_import=False)
+        with pytest.raises(UserError) as caught:
+            score_file(model, source, tmp_path / "scored.parquet", vocabulary=vocabulary, options=options)
+        assert "--" not in str(caught.value.hint)

@@ -47,12 +47,13 @@ def add(
     """
     from forgia.dataset import ingest
     from forgia_cli.dataset.options import terms_of, vocabulary_of
-    from forgia_cli.dataset.view import ask_for, say_kept, show_added, show_plan
+    from forgia_cli.dataset.view import ask_for, say_files, say_kept, show_added, show_plan
 
     vocabulary = vocabulary_of(app)
     terms = terms_of(said, vocabulary)
     ask = ask_for(app, vocabulary) if app.is_terminal and not (terms.keep_unbound or dry_run or write_mapping) else None
     plan = ingest.prepare(paths, vocabulary, terms, ask=ask)
+    say_files(app, plan)
     say_kept(app, plan)
     if write_mapping and plan.open_questions:
         from forgia import store

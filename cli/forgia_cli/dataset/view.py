@@ -71,6 +71,30 @@ def show_plan(app: App, plan: AnyPlan, *, as_json: bool) -> None:
     app.say("nothing was imported (--dry-run)")
 
 
+OWN_NAMES = frozenset({"run_id", "machine_id"})
+"""Concepts that tell apart what lies in files of its own."""
+
+
+def say_files(app: App, plan: AnyPlan) -> None:
+    """Which files came along, and that nothing would tell rows of several files apart."""
+    for opened in (one for one in plan.opened if one.format == "cmapss"):
+        beside = "".join(f", with the answers of {path}" for path in opened.beside)
+        app.say(f"reads {opened.path}{beside}")
+    trained = [one.path for one in plan.opened if one.path.name.lower().startswith("train_") and one.format == "cmapss"]
+    tested = {one.path.name[5:].lower() for one in plan.opened if one.beside}
+    for path in (path for path in trained if path.name[6:].lower() not in tested):
+        subset = path.name[6:]
+        app.say(f"no test_{subset} with RUL_{subset} is beside it: whole engines of {path.name} will be the test part")
+    named = {binding.concept.id for found in plan.bindings for binding in found.bound if binding.concept}
+    if (
+        plan.columns
+        and len(plan.opened) > 1
+        and not named & OWN_NAMES
+        and all(not one.constants for one in plan.opened)
+    ):
+        app.say(f"{len(plan.opened)} files, and no column says which of them a row is of: --file-column run_id does")
+
+
 def say_kept(app: App, plan: AnyPlan) -> None:
     """Which columns are kept without a concept, and which of them could be the answer in disguise."""
     kept: list[str] = []

@@ -29,6 +29,9 @@ MISSING = frozenset(
 """Texts that stand for a value that is not there, as exports in Italian and English write it."""
 _COMMA_DECIMAL = re.compile(r"^[+-]?(\d+|\d{1,3}([. '\u00a0\u202f]\d{3})+),\d+([eE][+-]?\d+)?$")
 _POINT_DECIMAL = re.compile(r"^[+-]?(\d+|\d{1,3}([, '\u00a0\u202f]\d{3})+)\.\d+([eE][+-]?\d+)?$")
+_NUMBER = re.compile(r"^[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?$")
+CMAPSS_WIDTH = 26
+"""Numbers in a line of NASA's files: unit, cycle, 3 settings, 21 sensors."""
 _GROUPED = re.compile(r"^[+-]?[1-9]\d{0,2}(?P<sign>[., '\u00a0\u202f])\d{3}((?P=sign)\d{3})*(?P<rest>[.,]\d+)?$")
 
 
@@ -48,6 +51,8 @@ class ReadOptions:
     """Zone of times that do not say theirs."""
     format: str | None = None
     """A format that is not seen in the files themselves; one of FORMATS."""
+    is_import: bool = True
+    """Whether all of this is for a person to say, as of an import; new rows for a model have to be as they are."""
 
     def __post_init__(self) -> None:
         """Raises: UserError — what no file can be read with, all of it."""
@@ -197,7 +202,9 @@ def number_signs(cells: Sequence[str], delimiter: str, options: ReadOptions) -> 
             if not points:
                 raise UserError(
                     f"numbers such as {doubtful[0]!r} can be read in two ways",
-                    hint="say --decimal , or --thousands ,",
+                    hint="say --decimal , or --thousands ,"
+                    if options.is_import
+                    else "part the columns by semicolons, or write numbers with a decimal point",
                 )
             commas = []
     decimal = options.decimal or ("," if len(commas) > points else ".")
@@ -229,6 +236,11 @@ def _header(path: Path, header: Sequence[str], options: ReadOptions) -> tuple[st
     if not options.columns:
         # A separator at the end of every line makes a last column without a name.
         names = tuple(name or f"column_{number}" for number, name in enumerate(names, 1))
+    if options.header and not options.columns and _is_cmapss(names):
+        raise UserError(
+            f"{path}: the first line holds {len(names)} numbers and no names, as NASA's C-MAPSS files do",
+            hint="--format cmapss reads them" + ("; --no-header any other table" if options.is_import else ""),
+        )
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         places = "; ".join(
@@ -237,15 +249,24 @@ def _header(path: Path, header: Sequence[str], options: ReadOptions) -> tuple[st
         )
         raise UserError(
             f"{path}: column names occur more than once: {places}",
-            hint="--columns a,b,c gives every column its own name",
+            hint="--columns a,b,c gives every column its own name"
+            if options.is_import
+            else "give every column the name of its own that it had in the training data",
         )
     if options.header and not options.columns and _looks_like_data(names):
         raise UserError(
             f"{path}: the first line holds values, not names: {', '.join(names[:5])}",
-            hint="--no-header --columns a,b,c names the columns",
+            hint="--no-header --columns a,b,c names the columns"
+            if options.is_import
+            else "write the names of the columns, as in the training data, into the first line",
         )
     return names
 
 
 def _looks_like_data(names: Sequence[str]) -> bool:
-    return sum(bool(re.match(r"^[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?$", name)) for name in names) * 2 > len(names)
+    return sum(bool(_NUMBER.match(name)) for name in names) * 2 > len(names)
+
+
+def _is_cmapss(names: Sequence[str]) -> bool:
+    """As many numbers as a line of C-MAPSS's files has; blanks at its end make up to two nameless columns more."""
+    return sum(bool(_NUMBER.match(name)) for name in names) == CMAPSS_WIDTH and len(names) <= CMAPSS_WIDTH + 2

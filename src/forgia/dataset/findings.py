@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from forgia import units
 from forgia.dataset.svg import figure, share
 
 MANY_MISSING = 0.05
@@ -81,7 +82,7 @@ def of_column(column: Mapping[str, Any]) -> Iterator[Finding]:
 
 def of_numbers(column: Mapping[str, Any]) -> Iterator[Finding]:
     """Values that no person would expect there."""
-    unit = f" {column['unit']}" if column["unit"] else ""
+    unit = f" {column['unit']}" if column["unit"] not in (None, "", units.DIMENSIONLESS) else ""
     if beyond := column.get("beyond_typical_range"):
         low, high = (figure(bound) for bound in column["typical_range"])
         text = f"{beyond:,} values lie beyond what is usual ({low} to {high}{unit}); is the unit right?"

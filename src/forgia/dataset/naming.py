@@ -161,6 +161,7 @@ def _rules(group: Sequence[Binding], wanted: Sequence[_Known], vocabulary: Vocab
     yield (lambda binding: binding.header), (lambda one: one.headers)
     yield (lambda binding: plain(binding.header)), (lambda one: map(plain, one.headers))
     yield _label_here, _labels_there
+    yield (lambda binding: _label(binding.header)), (lambda one: () if one.column.unit else map(_label, one.headers))
     yield (
         (lambda binding: _words(binding.header, vocabulary)),
         (lambda one: {_words(h, vocabulary) for h in one.headers}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from forgia.dataset.mapping import Entry
 from forgia.dataset.naming import Matched, matched
 from forgia.dataset.parse import Field, Parsed, Parser, Reject, merged
 from forgia.dataset.source import HashedFile, decompressed, expand, format_of
-from forgia.errors import ForgiaError, UserError
+from forgia.errors import ForgiaError, UserError, nearest
 from forgia.vocabulary import Vocabulary, plain
 
 HEAD_BYTES = 1 << 20
@@ -421,7 +422,15 @@ def _missing(path: Path, missing: Sequence[Column], found: Bindings, same: Match
     for headers in dict.fromkeys(unclear.values()):
         wanted = ", ".join(name for name, could in unclear.items() if could == headers)
         text += f"; which of them is {wanted} cannot be told: {', '.join(map(repr, headers))}"
-    if found.questions:
+    near = list(_near(missing, found, same))
+    text += "".join(f"; {column.source!r} is near {header!r}, which is {what}" for column, header, what in near)
+    if kept := [header for column, header, _ in near if not column.concept]:
+        entries = ", ".join(f"{json.dumps(header, ensure_ascii=False)}: {{keep: auto}}" for header in kept)
+        said = (
+            "the training data kept the column without a concept, in whatever unit it had; if this one is in the same:"
+            f" --mapping FILE.yaml with columns: {{{entries}}}"
+        )
+    elif found.questions:
         said = "--mapping FILE.yaml says what the columns are, for instance:\n" + found.mapping_text()
     elif unclear:
         sources = ", ".join(repr(column.source) for column in missing if column.name in unclear)
@@ -433,3 +442,15 @@ def _missing(path: Path, missing: Sequence[Column], found: Bindings, same: Match
     else:
         said = ""
     return UserError(text, hint=said or None)
+
+
+def _near(missing: Sequence[Column], found: Bindings, same: Matched) -> Iterator[tuple[Column, str, str]]:
+    """Columns that were not taken and are called nearly as one that is missing: the header, and what it means."""
+    taken = {binding.header for binding in same.found.values()}
+    free = {binding.header: binding for binding in found.bound if binding.header not in taken}
+    labels = {units.split_header(header)[0].casefold(): header for header in free}
+    for column in missing:
+        for label in nearest(units.split_header(column.source)[0].casefold(), labels)[:1]:
+            binding = free[labels[label]]
+            meaning = f"read as {binding.concept.id}" if binding.concept else "without a concept"
+            yield column, binding.header, "left out" if binding.ignored else meaning
