@@ -192,11 +192,14 @@ def _origins(release: Contents, spec: FeatureSpec) -> Iterator[Column]:
     """Every dataset's columns, then the features that no dataset tells of."""
     from forgia.dataset.manifest import Column, Manifest
 
+    told: set[str] = set()
     for ref in (part.dataset for part in release.parts if part.dataset):
-        yield from Manifest.from_json(release.read_json(f"datasets/{ref}/manifest.json")).columns
-    for feature in (feature for feature in spec.numeric if not feature.operation):
+        columns = Manifest.from_json(release.read_json(f"datasets/{ref}/manifest.json")).columns
+        told |= {column.name for column in columns}
+        yield from columns
+    for feature in (one for one in spec.numeric if not one.operation and one.name not in told):
         yield Column(name=feature.name, source=feature.name, unit=feature.unit)
-    for category in spec.categorical:
+    for category in (one for one in spec.categorical if one.name not in told):
         yield Column(name=category.name, source=category.name, kind="category", dtype="string")
 
 

@@ -361,3 +361,9 @@ def test_a_prediction_never_tells_of_options_that_it_does_not_have(
         with pytest.raises(UserError) as caught:
             score_file(model, source, tmp_path / "scored.parquet", vocabulary=vocabulary, options=options)
         assert "--" not in str(caught.value.hint)
+
+
+def test_a_feature_means_what_its_datasets_say_and_nothing_beside(model: Model) -> None:
+    told = {column.name for column in model.origins if column.concept}
+    assert {column.name for column in model.origins if not column.concept}.isdisjoint(told)
+    assert set(model.spec.columns) <= {column.name for column in model.origins}

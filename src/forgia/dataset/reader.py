@@ -422,7 +422,7 @@ def _missing(path: Path, missing: Sequence[Column], found: Bindings, same: Match
     for headers in dict.fromkeys(unclear.values()):
         wanted = ", ".join(name for name, could in unclear.items() if could == headers)
         text += f"; which of them is {wanted} cannot be told: {', '.join(map(repr, headers))}"
-    near = list(_near(missing, found, same))
+    near = list(_near([column for column in missing if column.name not in unclear], found, same))
     text += "".join(f"; {column.source!r} is near {header!r}, which is {what}" for column, header, what in near)
     if kept := [header for column, header, _ in near if not column.concept]:
         entries = ", ".join(f"{json.dumps(header, ensure_ascii=False)}: {{keep: auto}}" for header in kept)
@@ -451,6 +451,6 @@ def _near(missing: Sequence[Column], found: Bindings, same: Matched) -> Iterator
     labels = {units.split_header(header)[0].casefold(): header for header in free}
     for column in missing:
         for label in nearest(units.split_header(column.source)[0].casefold(), labels)[:1]:
-            binding = free[labels[label]]
+            binding = free[labels.pop(label)]
             meaning = f"read as {binding.concept.id}" if binding.concept else "without a concept"
             yield column, binding.header, "left out" if binding.ignored else meaning
