@@ -89,7 +89,7 @@ class Windows(Strict):
     horizon: int = Field(default=0, ge=0)
     """Rows ahead that are to be foretold; 0: the answer belongs to the window's last row."""
     lead_in: bool = False
-    """A group's first row stands for the rows before it, so that each of its rows ends a window."""
+    """Each row of a group ends a window: its first row stands for the rows before it, or its beginning in a mirror."""
     beginning: int = Field(default=0, ge=0)
     """Rows at the beginning of a group that are as they should be: measurements are told as distances from their mean
     in their standard deviations. 0: measurements are told as they are."""

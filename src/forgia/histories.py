@@ -39,7 +39,7 @@ def answers(spec: FeatureSpec, table: pa.Table, run: Run) -> pa.Array:
     series, order = ordered(spec, table)
     length = int(spec.samples["length"])
     if spec.samples.get("lead_in"):
-        taken = windows.led_in(series, length=length)
+        taken = windows.led_in(series, length=length, is_mirrored=bool(spec.samples.get("beginning")))
         series, order = series[taken], order[taken]
     matrices = spec.encode(table.take(pa.array(order)))
     numeric = spec.standardise(matrices["numeric"], windows.first_rows(series))

@@ -62,7 +62,7 @@ class Beginning:
 
     rows: int
     skip: int = 0
-    """Rows before those, which only repeat the first."""
+    """Rows before those, which only lead in."""
     least: tuple[float, ...]
     """(features,): no standard deviation of a beginning counts for less."""
 

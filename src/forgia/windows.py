@@ -40,14 +40,20 @@ def first_rows(series: npt.NDArray[Any]) -> Positions:
     return np.flatnonzero(np.concatenate([[True], series[1:] != series[:-1]])) if len(series) else _none()
 
 
-def led_in(series: npt.NDArray[Any], *, length: int) -> Positions:
+def led_in(series: npt.NDArray[Any], *, length: int, is_mirrored: bool = False) -> Positions:
     """Rows in the order to take them so that every row ends a whole window: each series' first one repeated before it.
 
-    Args: series — a label a row, equal labels side by side. Shapes: (rows,) to (rows + series * (length - 1),).
+    Args: series — a label a row, equal labels side by side; is_mirrored — the rows after the first one, the nearest
+    last, instead: noise stays noise, which a repeated row has none of.
+    Shapes: (rows,) to (rows + series * (length - 1),).
     """
-    times = np.ones(len(series), dtype=np.int64)
-    times[first_rows(series)] = length
-    return np.repeat(np.arange(len(series)), times)
+    firsts, back = first_rows(series), np.arange(length - 1, 0, -1) * is_mirrored
+    stops = np.append(firsts[1:], len(series))[: len(firsts)]
+    parts = [
+        np.concatenate([np.minimum(first + back, stop - 1), np.arange(first, stop)])
+        for first, stop in zip(firsts, stops, strict=True)
+    ]
+    return np.concatenate(parts).astype(np.int64) if parts else _none()
 
 
 def _none() -> Positions:

@@ -59,3 +59,14 @@ def test_with_a_lead_in_every_row_ends_one_window_of_its_own_series(lengths: lis
         steps = np.diff(rows)
         assert len(set(series[rows])) == 1
         assert ((steps == 1) | ((steps == 0) & np.isin(rows[1:], list(firsts)))).all()
+
+
+@given(lengths=SERIES, length=st.integers(1, 6))
+def test_a_lead_in_may_be_the_beginning_in_a_mirror(lengths: list[int], length: int) -> None:
+    series = labels(lengths)
+    taken = windows.led_in(series, length=length, is_mirrored=True)
+    ends = windows.last_rows(series[taken], length=length)
+    assert taken[ends].tolist() == list(range(len(series)))
+    for first, end, count in zip(firsts := windows.first_rows(series), ends[firsts], lengths, strict=True):
+        expected = [first + min(back, count - 1) for back in range(length - 1, 0, -1)]
+        assert taken[end - length + 1 : end].tolist() == expected

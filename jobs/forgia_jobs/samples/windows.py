@@ -96,7 +96,7 @@ def arrange(role: Role, table: pa.Table) -> Layout:
     series, order = ordered(table, role)
     notes = list(remarks(table, role, series, order))
     if kind.get("lead_in"):
-        taken = windows.led_in(series, length=length)
+        taken = windows.led_in(series, length=length, is_mirrored=bool(kind.get("beginning")))
         series, order = series[taken], order[taken]
     table = table.take(pa.array(order))
     target = answers_of(table, role)

@@ -53,7 +53,8 @@ def read_as(spec: FeatureSpec) -> Iterator[str]:
     group = kind.get("group") or "dataset"
     yield f"A window is {kind['length']} rows of one `{group}` in the order of `{kind['time']}`."
     if kind.get("lead_in"):
-        yield "Before the first row of a series that row is repeated, so that every row has an answer."
+        before = "its beginning is read in a mirror" if kind.get("beginning") else "that row is repeated"
+        yield f"Before the first row of a series {before}, so that every row has an answer."
     if spec.conditions:
         names = ", ".join(f"`{spec.numeric[place].name}`" for place in spec.conditions.settings)
         yield (
