@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
-from forgia_cli.app import App
+from forgia_cli.app import App, json_option
 from forgia_cli.wish import Wish, wish_options
 
 
 @click.command()
 @wish_options
+@json_option
 @click.pass_obj
-def check(app: App, *, wish: Wish) -> None:
+def check(app: App, *, wish: Wish, as_json: bool) -> None:
     """Check a recipe, its data and the fit to the cluster; every problem is listed at once.
 
     RECIPE is a folder or a name of the catalogue; default: the recipe here.
@@ -19,7 +20,18 @@ def check(app: App, *, wish: Wish) -> None:
     \b
     forgia check mill-failures --profile slurm-local
     """
-    from forgia_cli.planning import planned
+    from forgia_cli.planning import learnt_sentences, planned
 
-    request = planned(app, wish).request
+    found = planned(app, wish)
+    request = found.request
+    if as_json:
+        told = {
+            "learns_from": list(found.learnt),
+            "left_out": {name: list(refs) for name, refs in found.left_out.items()},
+        }
+        about = {"recipe": request["recipe"]["name"], "version": request["recipe"]["version"]}
+        app.show_json({**about, "profile": request["profile"]["name"], **told, "warnings": list(found.warnings)})
+        return
+    for sentence in learnt_sentences(found):
+        app.out(sentence)
     app.out(f"{request['recipe']['name']} {request['recipe']['version']}: ready for {request['profile']['name']}")

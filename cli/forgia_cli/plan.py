@@ -20,16 +20,29 @@ def plan(app: App, *, wish: Wish, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from forgia_cli.planning import budget_sentence, cost_sentence, environment_sentence, planned, rows
+    from forgia_cli.planning import (
+        budget_sentence,
+        cost_sentence,
+        environment_sentence,
+        learnt_sentences,
+        planned,
+        rows,
+    )
 
     found = planned(app, wish)
     script = app.client.script(found)
     if as_json:
         told = {"origins": dict(found.origins), "cost": asdict(found.cost), "warnings": list(found.warnings)}
+        told |= {
+            "learns_from": list(found.learnt),
+            "left_out": {name: list(refs) for name, refs in found.left_out.items()},
+        }
         app.show_json({"identity": found.identity, "request": found.request, **told, "script": script})
         return
     app.table(("field", "value", "from"), list(rows(found)))
     app.out(f"\ndata: {', '.join(found.inputs.values())}")
+    for sentence in learnt_sentences(found):
+        app.out(sentence)
     app.out(environment_sentence(app.home, found))
     app.out(f"identity: {found.identity}")
     app.out(cost_sentence(found))

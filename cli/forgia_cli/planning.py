@@ -7,6 +7,7 @@ from typing import Any
 
 from forgia.environment import built
 from forgia.fields import format_duration
+from forgia.groups import listed
 from forgia.paths import HomePaths
 from forgia.plan import Plan
 from forgia_cli.app import App, shown
@@ -26,6 +27,15 @@ def planned(app: App, wish: Wish, *, is_told_unbuilt: bool = True) -> Plan:
         if is_told_unbuilt or "is not built yet" not in warning:
             app.say(f"warning: {warning}")
     return plan
+
+
+def learnt_sentences(plan: Plan) -> Iterator[str]:
+    """What the model reads, and what it does not because a dataset lacks it; a line each."""
+    if plan.learnt:
+        yield f"learns from {len(plan.learnt)} column(s): {listed(plan.learnt)}"
+    if plan.left_out:
+        refs = dict.fromkeys(ref for lacking in plan.left_out.values() for ref in lacking)
+        yield f"left out, for {', '.join(refs)} lacks some or all of them: {listed(list(plan.left_out))}"
 
 
 def environment_sentence(home: HomePaths, plan: Plan) -> str:

@@ -43,6 +43,8 @@ def problems(folder: RecipeFolder, role: str, binding: DataRole, item: Dataset) 
         column = known.get(wanted.concept)
         if column is None and wanted.required:
             text = f"dataset {item.ref} has no column bound to {wanted.concept}; it has: {', '.join(known)}"
+            if wanted.role == "group":
+                text += f"; where each file is one, add them with --file-column {wanted.concept}"
             found.append(folder.problem(place, text))
         elif column and not kinds_agree(wanted.kind, column.kind):
             text = f"dataset {item.ref}: {wanted.concept} is {column.kind}, the contract wants {wanted.kind}"
@@ -112,15 +114,29 @@ def extra_measurements(binding: DataRole, datasets: Sequence[Dataset], vocabular
     """Numbers the contract does not name, which every dataset has and the vocabulary calls measurements: never a
     label, an identifier or a counter, through which the answer could leak. Where the contract takes all numbers, those
     kept without a concept, too."""
+    shared = set.intersection(*({column.name for column in item.manifest.columns} for item in datasets))
+    return [name for name in measurements(binding, datasets[0], vocabulary) if name in shared]
+
+
+def measurements(binding: DataRole, item: Dataset, vocabulary: Vocabulary) -> list[str]:
+    """The numbers of a dataset that the contract does not name and would learn from, did every other one have them."""
     takes_unknown = binding.contract.extra_features == "numbers"
     named = {column.concept for column in binding.contract.columns}
-    shared = set.intersection(*({column.name for column in item.manifest.columns} for item in datasets))
     return [
         column.name
-        for column in datasets[0].manifest.columns
-        if column.name in shared and column.kind == "number" and column.concept not in named
+        for column in item.manifest.columns
+        if column.kind == "number" and column.concept not in named
         if (vocabulary.concepts[column.concept].role == "measurement" if column.concept else takes_unknown)
     ]
+
+
+def left_out(binding: DataRole, datasets: Sequence[Dataset], vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """Measurements that are not learnt from because a dataset lacks them → the datasets that do."""
+    if not binding.contract.extra_features:
+        return {}
+    able = dict.fromkeys(name for item in datasets for name in measurements(binding, item, vocabulary))
+    lacking = {name: tuple(item.ref for item in datasets if item.manifest.column(name) is None) for name in able}
+    return {name: refs for name, refs in lacking.items() if refs}
 
 
 def data_request(binding: DataRole, datasets: Sequence[Dataset], columns: Mapping[str, Any]) -> dict[str, Any]:

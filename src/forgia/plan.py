@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from forgia import contract, digest, document, environment, fit, lint, weights
+from forgia import contract, digest, document, environment, fit, lint, readiness, weights
 from forgia.document import CoreLoader, Document
 from forgia.errors import ForgiaError, Problem, nearest
 from forgia.paths import HomePaths
@@ -41,6 +41,10 @@ class Plan:
     tariff: fit.Tariff | None = None
     """What it asks of a budget; None: of none."""
     warnings: tuple[str, ...] = ()
+    learnt: tuple[str, ...] = ()
+    """Columns that are learnt from."""
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Measurement that is not learnt from → the datasets that lack it."""
 
     @property
     def identity(self) -> str:
@@ -75,6 +79,11 @@ def resolve(
     if problems:
         raise document.invalid(folder.document.path, problems)
     columns = contract.chosen_columns(binding, datasets, vocabulary)
+    outlook, told = readiness.look(binding, datasets, columns), []
+    if binding.contract.split.by == "part" and readiness.names_no_test(outlook):
+        told = [f"{columns.pop('part')} names no row of the test part: whole groups are parted, whatever it says"]
+    if outlook and (problems := list(readiness.problems(folder, role, binding, columns, outlook))):
+        raise document.invalid(folder.document.path, problems)
     request: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "recipe": {
@@ -103,11 +112,15 @@ def resolve(
         tariff=fit.tariff_of(request["resources"], profile),
         warnings=(
             *contract.range_warnings(binding, datasets),
+            *told,
+            *readiness.warnings(binding, datasets, columns, outlook),
             *fit.chain_warnings(recipe, profile),
             *cluster_warnings(recipe, profile, home),
             *([fit.NO_TRAINING] if fit.lacks_training(request["profile"], request["environment"]) else ()),
             *environment.warnings(request["environment"], root=folder.root, home=home),
         ),
+        learnt=readiness.features(columns),
+        left_out=contract.left_out(binding, datasets, vocabulary),
     )
 
 

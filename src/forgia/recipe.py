@@ -301,6 +301,10 @@ def concept_problems(found: Document, vocabulary: Vocabulary) -> list[Problem]:
             close = nearest(name, vocabulary.concepts)
             text = f"did you mean {close[0]}?" if close else "forgia vocabulary list shows all"
             problems.append(found.problem((*location, "concept"), f"unknown concept {name!r}; {text}"))
+        is_number = column.get("kind", "number") in ("number", "category", "boolean")
+        if concept and concept.role == "label" and column.get("role", "feature") == "feature" and is_number:
+            text = f"{name} is a label, which nobody has where an answer is wanted; it is no feature (role: identifier)"
+            problems.append(found.problem((*location, "role"), text))
         if concept and isinstance(unit, str) and not units.are_compatible(unit, concept.unit or units.DIMENSIONLESS):
             text = f"{unit!r} does not measure {name} (canonical unit: {concept.unit or 'none'})"
             problems.append(found.problem((*location, "unit"), text))
