@@ -188,3 +188,20 @@ def test_a_column_kept_without_a_unit_is_near_one_with_a_unit(tmp_path: Path) ->
     mapping = {"Temperature [°C]": Entry(keep="auto")}
     found = pa.Table.from_batches(reader.read_bound(path, columns, vocabulary=VOCABULARY, mapping=mapping))
     assert found.to_pydict() == {"temperature_unbound": [300.5, 301.5, 302.5]}
+
+
+def test_columns_keep_the_names_of_the_version_before(tmp_path: Path) -> None:
+    headers = ("Centre [K]", "Left [K]", "Right [K]")
+    mapping = {name: Entry(concept="temperature") for name in headers}
+    versions = []
+    for place, chosen in enumerate([("Right [K]", "Left [K]"), headers, ("Right [K]",), ("Centre [K]",)]):
+        path = write(tmp_path / f"{place}.csv", (*chosen, "UDI"), among=(*headers, "UDI"))
+        said = {name: mapping[name] for name in chosen}
+        found = add(tmp_path, path, mapping=said)
+        versions.append({name: values[0] for name, values in found.items() if name != "udi"})
+    assert versions == [
+        {"temperature": 310.5, "temperature_2": 320.5},
+        {"temperature": 310.5, "temperature_2": 320.5, "temperature_3": 300.5},
+        {"temperature_2": 320.5},
+        {"temperature": 300.5},
+    ]

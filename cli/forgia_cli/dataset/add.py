@@ -52,7 +52,7 @@ def add(
     vocabulary = vocabulary_of(app)
     terms = terms_of(said, vocabulary)
     ask = ask_for(app, vocabulary) if app.is_terminal and not (terms.keep_unbound or dry_run or write_mapping) else None
-    plan = ingest.prepare(paths, vocabulary, terms, ask=ask)
+    plan = ingest.prepare(paths, vocabulary, terms, ask=ask, before=ingest.columns_before(app.home, name))
     say_files(app, plan)
     say_kept(app, plan)
     if write_mapping and plan.open_questions:

@@ -17,7 +17,7 @@ from forgia import digest, store
 from forgia.dataset import croissant, image_rows, images, profiling, report
 from forgia.dataset.binding import Ask
 from forgia.dataset.dataset import Dataset, versions
-from forgia.dataset.manifest import DataFile, Manifest, Source
+from forgia.dataset.manifest import Column, DataFile, Manifest, Source
 from forgia.dataset.preparation import Plan, Terms, unbound
 from forgia.dataset.preparation import prepare as prepare_tables
 from forgia.dataset.reader import rows_of
@@ -25,7 +25,7 @@ from forgia.dataset.rejects import RejectsFile
 from forgia.dataset.source import HashedFile
 from forgia.dataset.writer import ParquetFileWriter
 from forgia.errors import ForgiaError, UserError
-from forgia.paths import DatasetPaths, HomePaths, checked_name
+from forgia.paths import NAME, DatasetPaths, HomePaths, checked_name
 from forgia.vocabulary import Vocabulary
 
 __all__ = ["Added", "AnyPlan", "Plan", "Terms", "add", "prepare", "unbound"]
@@ -47,14 +47,28 @@ class Added:
     """False where a version of these very bytes was there already."""
 
 
-def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask: Ask | None = None) -> AnyPlan:
+def prepare(
+    paths: Sequence[Path],
+    vocabulary: Vocabulary,
+    terms: Terms,
+    *,
+    ask: Ask | None = None,
+    before: Sequence[Column] = (),
+) -> AnyPlan:
     """Look at tables, or at one folder of images, and bind what they tell; write nothing.
 
+    Args: before — the columns of the dataset's latest version.
     Raises: UserError — files that cannot be read, columns that contradict their concept, images without a class.
     """
     if images.is_meant(paths):
         return images.prepare(paths[0], vocabulary, terms, ask=ask)
-    return prepare_tables(paths, vocabulary, terms, ask=ask)
+    return prepare_tables(paths, vocabulary, terms, ask=ask, before=before)
+
+
+def columns_before(home: HomePaths, name: str) -> tuple[Column, ...]:
+    """The columns of a dataset's latest version; none where it has no version, or can have none."""
+    known = versions(home, name) if NAME.fullmatch(name) and len(name) <= 64 else []
+    return Dataset.at(home.dataset(name, known[-1]).root).manifest.columns if known else ()
 
 
 def add(
@@ -76,7 +90,7 @@ def add(
     """
     checked_name("dataset", name)
     terms = terms or Terms()
-    plan = plan or prepare(paths, vocabulary, terms, ask=ask)
+    plan = plan or prepare(paths, vocabulary, terms, ask=ask, before=columns_before(home, name))
     if plan.open_questions:
         raise unbound(plan)
     if same := _already(home, name, plan, terms):

@@ -13,12 +13,13 @@ from forgia.dataset.manifest import Column
 from forgia.vocabulary import Concept, Vocabulary, plain
 
 
-def column_names(bindings: Iterable[Binding], vocabulary: Vocabulary) -> list[str]:
+def column_names(bindings: Iterable[Binding], vocabulary: Vocabulary, *, before: Sequence[Column] = ()) -> list[str]:
     """Parquet names of bound columns: the concept's id, or the tidied header.
 
     Of several columns of a concept each carries the number of its header; the bare name is that of the header without
     a number, or else of number 1. Where numbers do not tell them apart, they are counted from the surest header on,
-    in alphabetical order. So the order of a file's columns changes no name.
+    in alphabetical order, and those of the version before keep the name they had there. So the order of a file's
+    columns changes no name.
     A column kept without a concept never takes a concept's id: whoever reads that name relies on its unit.
     """
     bindings = list(bindings)
@@ -31,11 +32,15 @@ def column_names(bindings: Iterable[Binding], vocabulary: Vocabulary) -> list[st
         concept = group[0].concept
         numbers = numbers_of([one.header for one in group], concept) if concept and len(group) > 1 else {}
         bare = None if None in numbers.values() else 1
-        if not numbers or len(set(numbers.values())) < len(group):
-            ranked = sorted(group, key=lambda one: (-one.confidence, plain(one.header), one.header))
-            numbers, bare = {one.header: place for place, one in enumerate(ranked, 1)}, 1
-        for header, number in numbers.items():
-            names[header] = _free(base if number == bare else f"{base}_{number}", names.values())
+        if numbers and len(set(numbers.values())) == len(group):
+            for header, number in numbers.items():
+                names[header] = _free(base if number == bare else f"{base}_{number}", names.values())
+            continue
+        known = {one.source: one.name for one in before if one.concept and one.concept == base and concept}
+        names |= {one.header: known[one.header] for one in group if one.header in known}
+        ranked = sorted(group, key=lambda one: (-one.confidence, plain(one.header), one.header))
+        for one in (one for one in ranked if one.header not in names):
+            names[one.header] = _free(base, {*names.values(), *(known.values() if len(group) > 1 else ())})
     return [names[binding.header] for binding in bindings]
 
 

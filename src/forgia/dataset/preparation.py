@@ -121,9 +121,17 @@ class Open(Protocol):
         """A mapping file for what is open."""
 
 
-def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask: Ask | None = None) -> Plan:
+def prepare(
+    paths: Sequence[Path],
+    vocabulary: Vocabulary,
+    terms: Terms,
+    *,
+    ask: Ask | None = None,
+    before: Sequence[Column] = (),
+) -> Plan:
     """Look at the files and bind their columns; write nothing.
 
+    Args: before — the columns of the dataset's latest version, whose names are kept where only they tell columns apart.
     Raises: UserError — files that are no tables, units that contradict their concept, files that differ in columns.
     """
     opened = open_sources(paths, terms.read, complete=True)
@@ -147,7 +155,7 @@ def prepare(paths: Sequence[Path], vocabulary: Vocabulary, terms: Terms, *, ask:
         )
     if any(found.questions for found in bindings):
         return Plan(opened=tuple(opened), bindings=tuple(bindings), columns=(), fields=())
-    return _agreed(opened, bindings, vocabulary, terms)
+    return _agreed(opened, bindings, vocabulary, terms, before=before)
 
 
 def with_file_column(opened: Sequence[Opened], name: str, vocabulary: Vocabulary) -> list[Opened]:
@@ -194,7 +202,14 @@ def unbound(plan: Open) -> UserError:
     )
 
 
-def _agreed(opened: Sequence[Opened], bindings: Sequence[Bindings], vocabulary: Vocabulary, terms: Terms) -> Plan:
+def _agreed(
+    opened: Sequence[Opened],
+    bindings: Sequence[Bindings],
+    vocabulary: Vocabulary,
+    terms: Terms,
+    *,
+    before: Sequence[Column],
+) -> Plan:
     """The columns all files share, those of one concept told apart by their headers and the numbers in them.
 
     Raises: UserError — a file has others, other types, or columns that cannot be told apart.
@@ -202,7 +217,7 @@ def _agreed(opened: Sequence[Opened], bindings: Sequence[Bindings], vocabulary: 
     used = [[binding for binding in found.bound if not binding.ignored] for found in bindings]
     if empty := next((item for item, bound in zip(opened, used, strict=True) if not bound), None):
         raise UserError(f"{empty.path}: every column is ignored")
-    own = [tuple(column_names(bound, vocabulary)) for bound in used]
+    own = [tuple(column_names(bound, vocabulary, before=before)) for bound in used]
     usual = Counter(frozenset(names) for names in own).most_common(1)[0][0]
     model = next(place for place, names in enumerate(own) if frozenset(names) == usual)
     like = [_source_column(name, binding) for name, binding in zip(own[model], used[model], strict=True)]
