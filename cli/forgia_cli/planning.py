@@ -13,6 +13,9 @@ from forgia.plan import Plan
 from forgia_cli.app import App, shown
 from forgia_cli.wish import Wish
 
+MOST_COLUMNS = 8
+"""Named in a line; ``--json`` names all."""
+
 
 def planned(app: App, wish: Wish, *, is_told_unbuilt: bool = True) -> Plan:
     """The plan that a wish becomes, its warnings said; tells when sample data stands in for data that is not bound."""
@@ -32,10 +35,10 @@ def planned(app: App, wish: Wish, *, is_told_unbuilt: bool = True) -> Plan:
 def learnt_sentences(plan: Plan) -> Iterator[str]:
     """What the model reads, and what it does not because a dataset lacks it; a line each."""
     if plan.learnt:
-        yield f"learns from {len(plan.learnt)} column(s): {listed(plan.learnt)}"
+        yield f"learns from {len(plan.learnt)} column(s): {listed(plan.learnt, most=MOST_COLUMNS)}"
     if plan.left_out:
-        refs = dict.fromkeys(ref for lacking in plan.left_out.values() for ref in lacking)
-        yield f"left out, for {', '.join(refs)} lacks some or all of them: {listed(list(plan.left_out))}"
+        refs = " and ".join(dict.fromkeys(ref for lacking in plan.left_out.values() for ref in lacking))
+        yield f"left out, lacking in {refs}: {listed(list(plan.left_out), most=MOST_COLUMNS)}"
 
 
 def environment_sentence(home: HomePaths, plan: Plan) -> str:

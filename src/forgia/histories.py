@@ -83,6 +83,13 @@ def remarks(spec: FeatureSpec, names: list[str]) -> Iterator[str]:
         yield f"the input has no {time}: its rows are read as being in the order of time"
 
 
+def short(spec: FeatureSpec, table: pa.Table) -> tuple[int, int]:
+    """How many series have fewer rows than tell their normal level, and how many there are."""
+    series, _ = ordered(spec, table)
+    lengths = np.unique(series, return_counts=True)[1]
+    return int((lengths < (spec.beginning.rows if spec.beginning else 0)).sum()), len(lengths)
+
+
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     found = column.combine_chunks().dictionary_encode(null_encoding="encode").indices
     return np.asarray(pc.cast(found, pa.int64()).to_numpy(zero_copy_only=False))

@@ -248,7 +248,7 @@ def score_file(
     told = {"mapping": mapping, "options": _by_its_clock(model, options, remarks)}
     batches = _read(model, source, remarks, vocabulary=vocabulary, told=told, advance=advance)
     done = score(model, batches, output, threshold=threshold)
-    done = replace(done, assumed=tuple(remarks.sentences()), unused=tuple(remarks.unused))
+    done = replace(done, assumed=(*remarks.sentences(), *done.assumed), unused=tuple(remarks.unused))
     if not remarks.rejects:
         return done
     place = output.with_name(f"{output.stem}.rejects.csv")
@@ -437,11 +437,13 @@ def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold:
     limit = model.threshold(threshold)
     rows = yes = 0
     batches = together(batches) if model.spec.samples["kind"] == "windows" else batches
+    short: tuple[str, ...] = ()
     with _writing_beside(output) as part:
         writer = None
         try:
             for batch in batches:
                 scored = model.predict(batch, threshold=threshold)
+                short = tuple(_short(model.spec, batch)) if model.spec.beginning else ()
                 scored = scored.replace_schema_metadata({"forgia.model": model.ref, "forgia.digest": model.digest})
                 writer = writer or _writer(part, scored.schema, as_csv=output.suffix.lower() == ".csv")
                 writer.write_table(scored)
@@ -452,7 +454,17 @@ def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold:
                 writer.close()
         if writer is None:
             raise UserError("the input holds no rows; nothing was written")
-    return Scored(path=output, rows=rows, predicted=None if limit is None else yes, threshold=limit)
+    return Scored(path=output, rows=rows, predicted=None if limit is None else yes, threshold=limit, assumed=short)
+
+
+def _short(spec: FeatureSpec, table: pa.Table) -> Iterator[str]:
+    """A sentence of series that are at their beginning from their first row to their last."""
+    from forgia import groups, histories
+
+    count, every = histories.short(spec, table)
+    if count and spec.beginning:
+        name = str(spec.samples.get("group") or "the input")
+        yield groups.short_sentence(name, count, of=every, beginning=spec.beginning.rows)
 
 
 def together(batches: Iterable[pa.Table]) -> list[pa.Table]:

@@ -88,6 +88,12 @@ def test_readings_are_held_against_what_is_usual_as_in_training() -> None:
         assert answer == pytest.approx((row["reading"] - (first + 0.5)) / 0.5)
 
 
+def test_series_that_end_within_their_beginning_are_counted() -> None:
+    usual = spec(beginning=Beginning(rows=4, least=(0.5,)))
+    assert histories.short(usual, table([3, 9, 4])) == (1, 3)
+    assert histories.short(spec(), table([3, 9, 4])) == (0, 3)
+
+
 def test_conditions_come_before_the_beginning() -> None:
     readings = np.array([[0.0, 10.0], [0.0, 12.0], [5.0, 110.0], [5.0, 112.0]] * 30, dtype=np.float32)
     conditions = reference.fit_conditions(readings, (0,))
