@@ -22,7 +22,7 @@ from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 from forgia import digest, process
 from forgia.errors import ClusterError, Refused
 from forgia.paths import RunPaths
-from forgia.schedulers import slurm_words
+from forgia.schedulers import processes, slurm_words
 from forgia.schedulers.payload import SEAL_VARIABLE, TASK_FILE, NodeProgram
 from forgia.store import create, private_directory, sync_directory, umask, write_atomic
 
@@ -120,7 +120,7 @@ class LocalSubmission(OnePickle, LocalExecutor):
             )
         finally:
             os.close(log)
-        CONTROLLERS.append(controller)
+        processes.let_go(controller)
         return LocalJob(folder=self.folder, job_id=str(controller.pid), process=controller)
 
 
@@ -130,10 +130,6 @@ def write_pickle(delayed: DelayedSubmission, folder: Path) -> None:
     delayed.dump(beside)
     beside.replace(folder / TASK_FILE)
     sync_directory(folder)
-
-
-CONTROLLERS: list[subprocess.Popen[bytes]] = []
-"""Held until this process ends: they outlive it, and nobody waits for them."""
 
 
 def send(executor: OnePickle, paths: RunPaths, *, program: str) -> str:

@@ -28,8 +28,6 @@ from forgia.schedulers.protocol import Array, member_id
 from forgia.store import create, file_mode, private_directory, umask, write_atomic
 
 TICK_S = 0.1
-STARTED: list[subprocess.Popen[bytes]] = []
-"""Held until this process ends: they outlive it, and nobody waits for them."""
 
 
 def submit(home: HomePaths, array: Array, *, texts: Sequence[str], program: str) -> str:
@@ -73,7 +71,7 @@ def start(array: Array, environment: dict[str, str]) -> int:
         )
     finally:
         os.close(log)
-    STARTED.append(controller)
+    processes.let_go(controller)
     return controller.pid
 
 

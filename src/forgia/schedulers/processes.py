@@ -5,8 +5,10 @@ Source: proc(5) for Linux; ps(1) of POSIX elsewhere.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,23 @@ PROC = Path("/proc")
 STATE, SESSION, START = 0, 3, 19
 """Places in /proc/<pid>/stat after the command's closing bracket."""
 PS_TIMEOUT_S = 10.0
+
+
+LET_GO: list[subprocess.Popen[bytes]] = []
+
+
+def let_go(started: subprocess.Popen[bytes]) -> None:
+    """Nobody waits for this process, and it may outlive us; those that were let go before and have ended are buried."""
+    if not LET_GO:
+        atexit.register(part)
+    LET_GO[:] = [*(one for one in LET_GO if one.poll() is None), started]
+
+
+def part() -> None:
+    """At our own end: what still runs is meant to."""
+    for one in LET_GO:
+        if one.poll() is None:
+            one.returncode = 0  # else Python warns of it
 
 
 def start_mark(pid: int) -> str | None:
