@@ -330,46 +330,46 @@ def test_an_array_and_a_single_run_do_not_know_each_others_jobs(case: Case) -> N
 # What only those that run something can show
 
 
-@pytest.fixture
-def running_case(case: Case) -> Case:
-    if case.kind == "fake":
-        pytest.skip("the fake runs nothing")
-    return case
+RUNNING = pytest.mark.parametrize("case", [kind for kind in KINDS if kind != "fake"], indirect=True)
 
 
-def test_a_secret_and_an_outer_jobs_variables_stay_behind(running_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+@RUNNING
+def test_a_secret_and_an_outer_jobs_variables_stay_behind(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_TOKEN", "secret")
     monkeypatch.setenv("SBATCH_PARTITION", "nowhere")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("PLAIN", "it's kept")
-    paths = running_case.run_folder()
-    running_case.await_state(running_case.submit(paths), JobState.ENDED, paths=paths)
+    paths = case.run_folder()
+    case.await_state(case.submit(paths), JobState.ENDED, paths=paths)
     seen = json.loads((paths.root / "seen-1-0.json").read_text())
     assert seen["PLAIN"] == "it's kept"
     assert "MY_API_TOKEN" not in seen
     assert seen.get("SLURM_JOB_ID") != "1"
 
 
-def test_a_rank_that_fails_makes_the_job_fail_but_lets_the_others_speak(running_case: Case) -> None:
-    paths = running_case.run_folder(failing_rank=1, exit_codes=[4], last_word="said")
-    job_id = running_case.submit(paths, running_case.request(tasks_per_node=2))
-    view = running_case.await_state(job_id, JobState.ENDED, paths=paths)
+@RUNNING
+def test_a_rank_that_fails_makes_the_job_fail_but_lets_the_others_speak(case: Case) -> None:
+    paths = case.run_folder(failing_rank=1, exit_codes=[4], last_word="said")
+    job_id = case.submit(paths, case.request(tasks_per_node=2))
+    view = case.await_state(job_id, JobState.ENDED, paths=paths)
     assert view.word == "FAILED"
     assert (paths.root / "said").exists()
 
 
 @pytest.mark.slow
-def test_a_program_that_asks_for_another_attempt_gets_it(running_case: Case) -> None:
-    paths = running_case.run_folder(exit_codes=[75, 0])
-    job_id = running_case.submit(paths, running_case.request(tasks_per_node=2))
+@RUNNING
+def test_a_program_that_asks_for_another_attempt_gets_it(case: Case) -> None:
+    paths = case.run_folder(exit_codes=[75, 0])
+    job_id = case.submit(paths, case.request(tasks_per_node=2))
     await_condition((paths.root / "seen-2-1.json").exists, what="the second attempt", log=paths, timeout_s=90)
-    view = running_case.await_state(job_id, JobState.ENDED, paths=paths)
+    view = case.await_state(job_id, JobState.ENDED, paths=paths)
     assert view.word == "COMPLETED"
     assert "rank 0 of attempt 2" in paths.stdout(2, 0).read_text()
 
 
-def test_a_job_outlives_the_client_that_submitted_it(running_case: Case) -> None:
-    paths = running_case.run_folder(wait_for="go")
+@RUNNING
+def test_a_job_outlives_the_client_that_submitted_it(case: Case) -> None:
+    paths = case.run_folder(wait_for="go")
     script = (
         "import json, os, signal, sys\n"
         "from forgia.paths import HomePaths\n"
@@ -382,11 +382,11 @@ def test_a_job_outlives_the_client_that_submitted_it(running_case: Case) -> None
         "scheduler.submit(json.loads(request), home.run('mill-1'))\n"
         "os.killpg(os.getpid(), signal.SIGKILL)\n"
     )
-    arguments = [running_case.kind, str(running_case.home.root), PROGRAM, json.dumps(running_case.request())]
+    arguments = [case.kind, str(case.home.root), PROGRAM, json.dumps(case.request())]
     client = subprocess.run([sys.executable, "-c", script, *arguments], start_new_session=True, check=False)
     assert client.returncode == -9
-    job_id = running_case.scheduler.find(["mill-1"])["mill-1"]
-    running_case.started.append(job_id)
-    running_case.await_state(job_id, JobState.RUNNING, paths=paths)
+    job_id = case.scheduler.find(["mill-1"])["mill-1"]
+    case.started.append(job_id)
+    case.await_state(job_id, JobState.RUNNING, paths=paths)
     (paths.root / "go").touch()
-    assert running_case.await_state(job_id, JobState.ENDED, paths=paths).word == "COMPLETED"
+    assert case.await_state(job_id, JobState.ENDED, paths=paths).word == "COMPLETED"
