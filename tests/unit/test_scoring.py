@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -361,6 +362,15 @@ def test_a_prediction_never_tells_of_options_that_it_does_not_have(
         with pytest.raises(UserError) as caught:
             score_file(model, source, tmp_path / "scored.parquet", vocabulary=vocabulary, options=options)
         assert "--" not in str(caught.value.hint)
+
+
+def test_the_order_of_columns_changes_no_prediction(model: Model, vocabulary: Vocabulary, tmp_path: Path) -> None:
+    columns = {"torque [Nm]": "1.5", "air_temperature [K]": "300", "product_grade": "H", "Foo": "7"}
+    found = set()
+    for headers in itertools.permutations(columns):
+        text = ",".join(headers) + "\n" + ",".join(columns[header] for header in headers) + "\n"
+        found.add(pq.read_table(score_text(text, tmp_path, model, vocabulary).path)["prediction"][0].as_py())
+    assert len(found) == 1
 
 
 def test_a_feature_means_what_its_datasets_say_and_nothing_beside(model: Model) -> None:
