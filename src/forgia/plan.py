@@ -119,7 +119,7 @@ def resolve(
             *([fit.NO_TRAINING] if fit.lacks_training(request["profile"], request["environment"]) else ()),
             *environment.warnings(request["environment"], root=folder.root, home=home),
         ),
-        learnt=readiness.features(columns),
+        learnt=readiness.learnt(columns),
         left_out=contract.left_out(binding, datasets, vocabulary),
     )
 

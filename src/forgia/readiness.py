@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from forgia import features
 from forgia import groups as grouping
 from forgia.data_contract import DataRole
 from forgia.dataset.dataset import Dataset
@@ -50,6 +51,10 @@ class Outlook:
     """Series with no row behind their beginning."""
     is_labelled: bool = True
     """Whether any row has a value of the target."""
+    is_all_true: bool = False
+    """Whether the target is true in every row."""
+    is_never_true: bool = False
+    """Whether the target is false in every row that has a value of it."""
 
 
 def look(binding: DataRole, datasets: Sequence[Dataset], columns: Mapping[str, Any]) -> Outlook | None:
@@ -76,6 +81,9 @@ def look(binding: DataRole, datasets: Sequence[Dataset], columns: Mapping[str, A
     if is_score:
         has_label = table.column(columns["target"]).is_valid().to_numpy()
         told["is_labelled"] = bool(has_label.any())
+        if told["is_labelled"]:
+            is_true = features.targets(table, columns["target"]) > 0.5
+            told |= {"is_all_true": bool(is_true.all()), "is_never_true": not is_true.any()}
     kept = told.pop("kept", np.unique(numbers))
     if is_score and told["is_labelled"]:
         kept = np.intersect1d(kept, numbers[has_label])
@@ -168,6 +176,11 @@ def problems(
             text += f", or part them by time: --set data.{role}.contract.split.by=time"
         yield folder.problem(place, text)
 
+    if found.is_all_true and getattr(binding.contract.samples, "train_on", "every") == "normal":
+        text = f"{columns['target']} is true in every row, and only windows without such a row train; --set "
+        place = ("data", role, "contract", "samples", "train_on")
+        yield folder.problem(place, f"{text}data.{role}.contract.samples.train_on=every trains on all of them")
+
 
 def _wrong_parts(role: str, columns: Mapping[str, Any], found: Outlook) -> Iterator[str]:
     part, setting = columns["part"], f"--set data.{role}.contract.split.by=group parts whole groups instead"
@@ -196,6 +209,8 @@ def warnings(
     if found.short:
         beginning = int(getattr(binding.contract.samples, "beginning", 0))
         yield grouping.short_sentence(group, found.short, of=found.series, beginning=beginning)
+    if found.is_never_true:
+        yield f"{columns['target']} is true in no row: misses cannot be known"
     if not found.is_labelled:
         yield f"no row has a value of {columns['target']}: all count as normal, and misses cannot be known"
 
@@ -213,6 +228,6 @@ def repeats(datasets: Sequence[Dataset]) -> Iterator[str]:
                 yield f"{before} and {item.ref} both hold {name}: its rows count twice"
 
 
-def features(columns: Mapping[str, Any]) -> tuple[str, ...]:
+def learnt(columns: Mapping[str, Any]) -> tuple[str, ...]:
     """What is learnt from, by name."""
     return (*columns["numeric"], *columns["categorical"], *(item["name"] for item in columns["derived"]))

@@ -123,6 +123,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def assert_equal(one: Data, other: Data) -> None:
     assert one.spec == other.spec
     assert one.left_out == other.left_out
+    assert (one.notes, one.test_groups) == (other.notes, other.test_groups)
     for part in PARTS:
         assert np.array_equal(one.split.part(part), other.split.part(part))
         samples = [found.samples(part, device=torch.device("cpu")) for found in (one, other)]

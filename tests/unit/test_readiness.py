@@ -164,6 +164,15 @@ def test_what_a_person_should_know_is_a_warning(home: HomePaths, resolve: Resolv
     assert any(text.startswith("8 of 8 series (run_id) have fewer rows than the 400 that tell") for text in told)
 
 
+def test_labels_of_one_kind_only_are_told(home: HomePaths, resolve: Resolve) -> None:
+    runs(home, "good", anomaly=[False] * 24)
+    assert "anomaly is true in no row: misses cannot be known" in resolve(ANOMALY, "good").warnings
+    runs(home, "bad", anomaly=[True] * 24)
+    with pytest.raises(UserError, match=r"true in every row.* --set data\.runs\.contract\.samples\.train_on=every"):
+        resolve(ANOMALY, "bad")
+    assert resolve(ANOMALY, "bad", sets=("data.runs.contract.samples.train_on=every",)).request
+
+
 def test_a_plan_says_what_is_learnt_from_and_what_a_dataset_lacks(home: HomePaths, resolve: Resolve) -> None:
     runs(home, "mine", sensor_2=np.arange(24) * 1.0)
     runs(home, "other", sensor_3=np.arange(24) * 1.0, options={"file_column": "run_id"})

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forgia import sweep as sweeps
-from forgia.errors import JobFailed
+from forgia.errors import JobFailed, UserError
 from forgia.run import State
 from forgia.sweep import Result, Sweep
 from forgia_cli.app import App
@@ -87,6 +87,11 @@ def conclude(app: App, sweep: Sweep) -> None:
     table(app, sweep, found)
     say_failures(app, sweep, found)
     winner = sweeps.best(found, is_lower_better=sweep.is_lower_better)
+    if not winner and any(result.state.is_success for result in found):
+        raise UserError(
+            f"sweep {sweep.id}: no point knows {sweep.primary} on the validation part, by which the best is chosen",
+            hint="bind data that is labelled, or choose by another figure: --set evaluate.primary=false_alarm_rate",
+        )
     if not winner or not collected:
         error = JobFailed(sweep.id, state="has no release", reason=standing(result.state for result in found))
         error.hint = f"forgia job why {found[0].run_id}"  # there is no such answer for a sweep

@@ -134,7 +134,7 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
     labels = told.column(role.columns.target).cast(pa.string()).to_pylist()
     classes = tuple(sorted(set(labels)))
     target = np.asarray([classes.index(label) for label in labels], dtype=np.int64)
-    groups = data.group_rows(told, role.columns)
+    groups = data.group_rows(told, role.columns, is_sorted=True)
     split = data.split_rows(told, role, groups=groups, target=np.eye(len(classes), dtype=np.float32)[target])
     check_classes(classes, target, split, normal=role.normal)
     spec = FeatureSpec(
@@ -154,6 +154,7 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
         source=source(role, datasets, keep=answered),
         target=target,
         left_out=table.num_rows - len(answered),
+        test_groups=data.group_names(told, role.columns, groups, of=groups[split.test]),
     )
 
 
