@@ -80,6 +80,8 @@ def collected(app: App, run_id: str) -> None:
     app.out(f"{ref}  {found.digest}")
     if unknown := evaluation(app.home.run(run_id)).get("unknown"):
         app.say(f"note: {unknown}")
+    if request.get("test"):
+        app.say(f"note: made with small test settings; {found.name} alone means it only while it has no other version")
     is_text = any(role.get("output") == "tokens" for role in request["data"].values())
     use = f"forgia model pull {ref}" if is_text else f"forgia predict {ref} new.csv -o scored.parquet"
     app.say(f"next: forgia model show {ref}  ·  {use}")

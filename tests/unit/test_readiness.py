@@ -173,6 +173,12 @@ def test_labels_of_one_kind_only_are_told(home: HomePaths, resolve: Resolve) -> 
     assert resolve(ANOMALY, "bad", sets=("data.runs.contract.samples.train_on=every",)).request
 
 
+def test_data_that_cannot_be_read_is_the_jobs_to_refuse(home: HomePaths, resolve: Resolve) -> None:
+    runs(home, "mine", count=1)
+    (home.dataset("mine", 1).root / "data" / "part-00000.parquet").write_bytes(b"PAR1")
+    assert resolve(ANOMALY, "mine").request
+
+
 def test_a_plan_says_what_is_learnt_from_and_what_a_dataset_lacks(home: HomePaths, resolve: Resolve) -> None:
     runs(home, "mine", sensor_2=np.arange(24) * 1.0)
     runs(home, "other", sensor_3=np.arange(24) * 1.0, options={"file_column": "run_id"})
