@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 
 from forgia import contract, digest, document, environment, fit, lint, readiness, weights
+from forgia.data_contract import DataRole
+from forgia.dataset.dataset import Dataset
 from forgia.document import CoreLoader, Document
 from forgia.errors import ForgiaError, Problem, nearest
 from forgia.paths import HomePaths
@@ -79,11 +81,7 @@ def resolve(
     if problems:
         raise document.invalid(folder.document.path, problems)
     columns = contract.chosen_columns(binding, datasets, vocabulary)
-    outlook, told = readiness.look(binding, datasets, columns), []
-    if binding.contract.split.by == "part" and readiness.names_no_test(outlook):
-        told = [f"{columns.pop('part')} names no row of the test part: whole groups are parted, whatever it says"]
-    if outlook and (problems := list(readiness.problems(folder, role, binding, columns, outlook))):
-        raise document.invalid(folder.document.path, problems)
+    told = look_at_parts(folder, role, binding, datasets, columns)
     request: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "recipe": {
@@ -113,7 +111,6 @@ def resolve(
         warnings=(
             *contract.range_warnings(binding, datasets),
             *told,
-            *readiness.warnings(binding, datasets, columns, outlook),
             *fit.chain_warnings(recipe, profile),
             *cluster_warnings(recipe, profile, home),
             *([fit.NO_TRAINING] if fit.lacks_training(request["profile"], request["environment"]) else ()),
@@ -122,6 +119,21 @@ def resolve(
         learnt=readiness.learnt(columns),
         left_out=contract.left_out(binding, datasets, vocabulary),
     )
+
+
+def look_at_parts(
+    folder: RecipeFolder, role: str, binding: DataRole, datasets: Sequence[Dataset], columns: dict[str, Any]
+) -> list[str]:
+    """What is to be said of how the data will be parted; a column of parts that names no test part is dropped.
+
+    Raises: UserError — the data cannot be parted as the recipe asks.
+    """
+    outlook, told = readiness.look(binding, datasets, columns), []
+    if binding.contract.split.by == "part" and readiness.names_no_test(outlook):
+        told = [f"{columns.pop('part')} names no row of the test part: whole groups are parted, whatever it says"]
+    if outlook and (problems := list(readiness.problems(folder, role, binding, columns, outlook))):
+        raise document.invalid(folder.document.path, problems)
+    return [*told, *readiness.warnings(binding, datasets, columns, outlook)]
 
 
 # What was written and what was flagged

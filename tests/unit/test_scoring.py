@@ -158,7 +158,7 @@ def test_predictions_stand_beside_the_rows_they_belong_to(model: Model) -> None:
 
 def test_the_size_of_a_chunk_changes_no_prediction(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = model.predict(rows(101))
-    monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
+    monkeypatch.setattr("forgia.scoring.model.CHUNK_ROWS", 7)
     assert model.predict(rows(101)).equals(whole)
 
 
