@@ -21,8 +21,9 @@ TAIL_BYTES = 64 * 1024
 MOST_LOGS, MOST_LINES = 64, 100
 """So many ranks' logs, and lines of each, are read where nobody is known to have failed first."""
 LONGEST_LINE = 400
-LAUNCHER = re.compile(r"srun: error: (?P<node>[\w.-]+): tasks? (?P<rank>\d+)[\d,-]*: (?P<how>.+)")
-"""How srun tells the end of a rank. Source: task_state.c and launch.c of SLURM 22.05, and a live 22.05.8."""
+LAUNCHER = re.compile(r"(?:srun: error|forgia): (?P<node>[\w.-]+): tasks? (?P<rank>\d+)[\d,-]*: (?P<how>.+)")
+"""How srun tells the end of a rank, and the controller on this machine after it. Source: task_state.c and launch.c of
+SLURM 22.05, and a live 22.05.8."""
 OWN_MARK = "forgia: start "
 START_OVER = re.compile(rf"^{OWN_MARK}\d+ of job |\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ DUE TO (?!TIME LIMIT)")
 """The launcher's log goes on below this when the scheduler starts the job again; the script of an array says it itself,

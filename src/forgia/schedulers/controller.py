@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -62,6 +63,8 @@ class RunController(Controller):
         self.history: list[str] = []
         self.started = 0.0
         self.stop_asked = False
+        self.failed: int | None = None
+        """The rank of this attempt that was first to end, and not well."""
         signal.signal(signal.SIGTERM, self._note_stop)
         signal.signal(signal.SIGINT, self._note_stop)
 
@@ -93,6 +96,7 @@ class RunController(Controller):
         word = ending.word if ending.word in interruptions.WORDS.values() else "TIMEOUT"
         self.history.append(f"{word}|{self.started:.0f}|{time.time():.0f}\n")
         self.attempt += 1
+        print(f"forgia: start {self.attempt} of job {self.job_id}", flush=True)
         private_directory(self.paths.attempt(self.attempt))
         write_atomic(self.paths.history(self.attempt), "".join(self.history))
 
@@ -107,7 +111,7 @@ class RunController(Controller):
         link = self.paths.submission / f"{self.pid}_submitted.pkl"
         link.unlink(missing_ok=True)
         link.symlink_to(TASK_FILE)
-        self.started = time.time()
+        self.started, self.failed = time.time(), None
         self.tasks = [self.start_task(rank) for rank in range(self.ntasks)]
 
     def start_task(self, rank: int) -> subprocess.Popen[bytes]:
@@ -177,16 +181,20 @@ class RunController(Controller):
 
     def any_alive(self) -> bool:
         """Some rank still runs; looks at every one, for an exit code is only known once it was asked for."""
-        return None in [task.poll() for task in self.tasks]
+        codes = [task.poll() for task in self.tasks]
+        if self.failed is None:
+            failed = [rank for rank, code in enumerate(codes) if code]
+            self.failed = min(failed, key=lambda rank: codes[rank] or 0, default=None)  # a killed one first
+        return None in codes
 
     def first_failure(self) -> Ending:
-        """The end of the first rank that did not end well, else a good end."""
-        for rank, task in enumerate(self.tasks):
-            if task.returncode:
-                code, number = (task.returncode, None) if task.returncode > 0 else (None, -task.returncode)
-                how = f"with exit code {code}" if code else f"by signal {number}"
-                return Ending(word="FAILED", reason=f"rank {rank} ended {how}", exit_code=code, signal=number)
-        return Ending(word="COMPLETED", exit_code=0)
+        """The end of the rank that was first to end, and not well; else a good end."""
+        if self.failed is None or not (found := self.tasks[self.failed].returncode):
+            return Ending(word="COMPLETED", exit_code=0)
+        code, number = (found, None) if found > 0 else (None, -found)
+        how = f"with exit code {code}" if code else f"by signal {number}"
+        print(f"forgia: {socket.gethostname()}: task {self.failed}: {told(found)}", flush=True)
+        return Ending(word="FAILED", reason=f"rank {self.failed} ended {how}", exit_code=code, signal=number)
 
     def stop_tasks(self) -> None:
         """Ask, wait, kill."""
@@ -225,6 +233,11 @@ class RunController(Controller):
 
     def _note_stop(self, *_: object) -> None:
         self.stop_asked = True
+
+
+def told(code: int) -> str:
+    """How a rank ended, in the words of srun."""
+    return f"Exited with exit code {code}" if code > 0 else str(signal.strsignal(-code))
 
 
 def main(arguments: list[str]) -> None:
