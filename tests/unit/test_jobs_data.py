@@ -14,11 +14,11 @@ from forgia import digest
 from forgia.dataset.dataset import Dataset
 from forgia.dataset.manifest import Column, DataFile, Manifest
 from forgia.errors import UserError
+from forgia.splitting import PARTS
 from forgia_jobs.judging import baseline
 from forgia_jobs.judging.evaluate import gate_failure
 from forgia_jobs.request import Columns, Gate, Role, SplitRule
 from forgia_jobs.samples import data, loading
-from forgia_jobs.samples.splitting import PARTS
 
 
 def dataset(folder: Path, *, owner: str = "mill", **columns: Any) -> Dataset:

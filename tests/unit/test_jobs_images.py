@@ -24,12 +24,12 @@ from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
 from forgia.paths import HomePaths
+from forgia.splitting import PARTS
 from forgia.vocabulary import Vocabulary
 from forgia_jobs.judging import baseline
 from forgia_jobs.request import Columns, Role, SplitRule
 from forgia_jobs.samples import data, loading
 from forgia_jobs.samples import images as samples
-from forgia_jobs.samples.splitting import PARTS
 from forgia_jobs.task import TrainingTask, load_task
 from forgia_jobs.telling import export
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from forgia import splitting
 from forgia.catalogue import Catalogue
 from forgia.dataset import ingest
 from forgia.dataset.dataset import Dataset
@@ -20,7 +21,7 @@ from forgia.paths import HomePaths
 from forgia.vocabulary import Vocabulary
 from forgia_jobs.judging import answering, scores, trigrams
 from forgia_jobs.request import Columns, Evaluate, Gate, Role, SplitRule
-from forgia_jobs.samples import loading, splitting
+from forgia_jobs.samples import loading
 from forgia_jobs.samples.data import Data
 from forgia_jobs.samples.tokens import TokenSource
 from forgia_jobs.text import tokenizing

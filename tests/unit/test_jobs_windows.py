@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgia.errors import UserError
+from forgia.splitting import PARTS
 from forgia_jobs.request import Columns, Role, SplitRule
 from forgia_jobs.samples import tabular, windows
 from forgia_jobs.samples.data import DATASET, OWNER
-from forgia_jobs.samples.splitting import PARTS
 from forgia_jobs.samples.tabular import Layout
 
 

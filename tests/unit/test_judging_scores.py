@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from forgia.features import FeatureSpec
+from forgia.splitting import Split
 from forgia_jobs.judging.evaluate import Evaluation, evaluate
 from forgia_jobs.request import Evaluate, Gate
 from forgia_jobs.samples.data import Data
-from forgia_jobs.samples.splitting import Split
 from forgia_jobs.telling.outbox import gate_word
 
 FIGURES = ("f1", "false_alarm_rate", "missed_alarm_rate", "average_precision", "window_f1", "window_false_alarm_rate")

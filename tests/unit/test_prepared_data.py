@@ -20,12 +20,12 @@ from forgia import digest, store
 from forgia.dataset.dataset import Dataset
 from forgia.dataset.manifest import Column, DataFile, Manifest
 from forgia.errors import ForgiaError, IntegrityError, NotFound, UserError
+from forgia.splitting import PARTS
 from forgia_jobs import request
 from forgia_jobs.preparation import mapped, prepared, preparing, preparing_workers
 from forgia_jobs.preparation.preparing_tasks import Order
 from forgia_jobs.samples import hosting, loading
 from forgia_jobs.samples.data import Data
-from forgia_jobs.samples.splitting import PARTS
 
 GROUP_ROWS = 37
 ROWS_KIND = {"kind": "rows"}

@@ -22,12 +22,12 @@ from forgia import digest, store
 from forgia.errors import IntegrityError, UserError
 from forgia.features import FeatureSpec
 from forgia.paths import HomePaths
+from forgia.splitting import PARTS, Split
 from forgia_jobs.preparation import mapped
 from forgia_jobs.preparation.mapped import ArrayFile
 from forgia_jobs.request import Role
 from forgia_jobs.samples import usual
 from forgia_jobs.samples.data import Data
-from forgia_jobs.samples.splitting import PARTS, Split
 from forgia_jobs.samples.tabular import Kind
 
 SCHEMA_VERSION = 2

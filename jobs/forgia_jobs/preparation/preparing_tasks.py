@@ -20,13 +20,13 @@ import pyarrow as pa
 from forgia import digest, features
 from forgia.dataset.dataset import Dataset
 from forgia.features import NumericFeature
+from forgia.splitting import PARTS
 from forgia_jobs import integrity, request
 from forgia_jobs.preparation import mapped, prepared
 from forgia_jobs.preparation.mapped import ArrayFile, Matrix
 from forgia_jobs.request import Role
 from forgia_jobs.samples import data, edges, loading, pooled, tabular
 from forgia_jobs.samples.pooled import Chunk
-from forgia_jobs.samples.splitting import PARTS
 
 BLOCK_ROWS = 65_536
 """Rows of a matrix that are put together at a time."""

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 import torch
 
 from forgia import groups as grouping
+from forgia import splitting
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
 from forgia.groups import PART_WORDS
+from forgia.splitting import Split
 from forgia_jobs.request import Columns, Role
-from forgia_jobs.samples import Flat, Samples, Source, splitting
-from forgia_jobs.samples.splitting import Split
+from forgia_jobs.samples import Flat, Samples, Source
 
 DATASET, OWNER = grouping.DATASET, grouping.OWNER
 """Columns added by pooling."""

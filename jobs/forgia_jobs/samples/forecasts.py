@@ -12,16 +12,16 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from forgia import calendars, features, forecasting, series, windows
+from forgia import calendars, features, forecasting, series, splitting, windows
 from forgia import groups as grouping
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.forecasting import Frame
 from forgia.series import Grid
+from forgia.splitting import Split
 from forgia_jobs.request import Role
-from forgia_jobs.samples import Flat, Positions, data, splitting
+from forgia_jobs.samples import Flat, Positions, data
 from forgia_jobs.samples.data import Data
-from forgia_jobs.samples.splitting import Split
 
 Matrix = npt.NDArray[Any]
 NUMBERS_AT_ONCE = 1 << 22

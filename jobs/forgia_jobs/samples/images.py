@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forgia import images
+from forgia import images, splitting
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
 from forgia_jobs import devices
 from forgia_jobs.request import Role
-from forgia_jobs.samples import Flat, Positions, Source, data, splitting
+from forgia_jobs.samples import Flat, Positions, Source, data
 from forgia_jobs.samples.data import Data
 
 DECODED_BYTES = 1 << 30

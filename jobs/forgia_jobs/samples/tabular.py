@@ -13,10 +13,10 @@ import pyarrow as pa
 from forgia import features
 from forgia.dataset.dataset import Dataset
 from forgia.features import FeatureSpec
+from forgia.splitting import Split
 from forgia_jobs.request import Columns, Role
 from forgia_jobs.samples import Positions, Source, data, edges, usual
 from forgia_jobs.samples.data import Data
-from forgia_jobs.samples.splitting import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

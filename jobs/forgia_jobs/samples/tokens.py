@@ -13,14 +13,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from forgia import splitting
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
+from forgia.splitting import Split
 from forgia_jobs import devices
 from forgia_jobs.request import Role
-from forgia_jobs.samples import Flat, Positions, data, splitting
+from forgia_jobs.samples import Flat, Positions, data
 from forgia_jobs.samples.data import Data
-from forgia_jobs.samples.splitting import Split
 from forgia_jobs.text import token_blocks, tokenizing
 from forgia_jobs.text.token_blocks import NEXT, POSITIONS, TOKENS, Passage
 from forgia_jobs.text.tokenizing import Tokenizer

@@ -12,12 +12,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from forgia import features, windows
+from forgia import features, splitting, windows
 from forgia import groups as grouping
 from forgia.errors import UserError
+from forgia.splitting import Split
 from forgia_jobs.request import Role
-from forgia_jobs.samples import Flat, Positions, Source, data, hosting, splitting
-from forgia_jobs.samples.splitting import Split
+from forgia_jobs.samples import Flat, Positions, Source, data, hosting
 from forgia_jobs.samples.tabular import Layout
 
 Matrix = npt.NDArray[Any]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgia.errors import UserError
-from forgia_jobs.samples.splitting import PARTS, episodes, split_by_group, split_by_time
+from forgia.splitting import PARTS, episodes, split_by_group, split_by_time
 
 FRACTIONS = (0.7, 0.15, 0.15)
 NOTHING = np.zeros(0)
