@@ -388,6 +388,16 @@ def test_who_cancelled_a_run_is_told(paths: RunPaths, sent: str, why: Why) -> No
     assert (why().cause, why().sentence) == ("cancelled", "it was cancelled by anna")
 
 
+def test_a_point_that_its_sweep_gave_up_says_when(paths: RunPaths, why: Why) -> None:
+    reason = "given up early after epoch 3: others were better by then"
+    Journal(paths).record(State.CANCELLED, by="job", attempt=1, reason=reason)
+    found = why()
+    assert (found.cause, found.sentence) == (
+        "given-up",
+        "its sweep gave it up after epoch 3, when other points were better",
+    )
+
+
 def test_a_scheduler_that_does_not_answer_changes_nothing_and_hides_nothing(
     paths: RunPaths, sent: str, home: HomePaths, fake: FakeScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

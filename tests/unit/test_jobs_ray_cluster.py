@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from forgia.errors import ClusterError
 from forgia.paths import RunPaths
+from forgia.run import Journal, State
 from forgia_jobs.meeting import launch
 from forgia_jobs.meeting.placement import Placement
 from forgia_jobs.request import Resources
@@ -196,3 +198,26 @@ def test_a_signal_is_passed_on_once_for_each_name(tmp_path: Path) -> None:
         process.stdin.close()
         assert list(watching) is not None
         assert process.stdout.read() == b""
+
+
+def test_a_point_that_was_given_up_ends_with_its_process_and_one_that_is_done_after_all_stays(tmp_path: Path) -> None:
+    points = [RunPaths(tmp_path / name) for name in ("gone", "stopped", "done", "never-judged")]
+    for paths in points:
+        paths.root.mkdir()
+        Journal(paths).record(State.RUNNING, by="job", attempt=1, host=socket.gethostname(), pid=2**22 + 1)
+    Journal(points[1]).record(State.CHECKPOINTED, by="job", attempt=1, reason="stopped by SIGTERM")
+    Journal(points[2]).record(State.SUCCEEDED, by="job", attempt=1)
+    began, judged = time.monotonic(), {"gone": 2, "stopped": 4, "done": 4}
+    found = list(ray_tune.settle(points, judged, is_stopped=False))
+    assert time.monotonic() - began < 10, "nobody waits for a process that is not there"
+    assert [status.state for status in found] == [State.CANCELLED, State.CANCELLED, State.SUCCEEDED, State.RUNNING]
+    assert found[0].reason == "given up early after epoch 2: others were better by then"
+
+
+def test_rays_judge_hears_nothing_of_a_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [{"kind": "epoch", "epoch": epoch, "validation": {"rmse": float(epoch)}} for epoch in (1, 2, 3)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told: list[Any] = []
+    monkeypatch.setattr("ray.tune.report", told.append)
+    ray_tune.report(ray_tune.Curve(tmp_path / "metrics.jsonl"), last=3)
+    assert told == [{"epoch": 1, "figure": -1.0}, {"epoch": 2, "figure": -2.0}]

@@ -110,5 +110,5 @@ def say_failures(app: App, sweep: Sweep, found: Sequence[Result]) -> None:
         reasons[reason] = reasons.get(reason, 0) + 1
     for reason, count in list(reasons.items())[:MOST_REASONS]:
         app.say(f"{count} without a release: {reason or 'no reason was given'}")
-    if failed:
+    if any(not result.reason.startswith(sweeps.GIVEN_UP) for result in failed):
         app.say(f"next: forgia sweep retry {sweep.id}")

@@ -57,6 +57,8 @@ SETTINGS = {
     # The scheduler limits the job's memory; ray would look at that of the whole machine, which others use too.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_enable_worker_prestart": "0",
+    # A run that was given up writes its checkpoint; what is left of any process ends with the node's keeper.
+    "RAY_kill_child_processes_on_worker_exit": "0",
     # Each task sees the GPUs that the scheduler gave it; ray hands out none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",

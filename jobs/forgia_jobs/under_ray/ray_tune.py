@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +26,8 @@ from forgia_jobs.meeting import placement
 from forgia_jobs.under_ray import ray_cluster, ray_process
 
 LOOK_EVERY_S = 0.2
-FAREWELL_S = 60.0
-"""For a run that was given up to write its checkpoint."""
+FAREWELL_S = 120.0
+"""For runs that were given up to write their checkpoints, or their releases where they were done all the same."""
 FACTOR = 3
 """Of the runs that have come so far, one in so many goes on. Source: L. Li et al., arXiv:1810.05934, section 3.2"""
 FIRST_LOOK = 9
@@ -43,11 +44,11 @@ def tune(run_dir: str, folder: Path, *, size: int) -> dict[str, Any]:
     runs: list[str] = store.read_json(paths.request)["sweep"]["runs"]
     journal.record(State.RUNNING, by="job", attempt=number, world_size=size, job_id=holder_of(paths, number))
     points = [RunPaths(paths.root.parent / run_id) for run_id in runs]
+    judged: dict[str, int] = {}
     if not all(Journal(point).status().state.is_final for point in points):
-        epochs = max(int(store.read_json(point.request)["train"]["epochs"]) for point in points)
-        search(paths, number, runs, size=size, epochs=epochs)
+        judged = search(paths, number, runs, size=size, epochs=max(map(epochs_of, points)))
     stop = ray_process.signal_in(folder)
-    left = [found for point in points if not (found := settle(point, is_stopped=bool(stop))).state.is_final]
+    left = [found for found in settle(points, judged, is_stopped=bool(stop)) if not found.state.is_final]
     if stop and left:
         reason = f"stopped by {stop}; {len(left)} of {len(runs)} points are not done, another attempt goes on with them"
         journal.record(State.CHECKPOINTED, by="job", attempt=number, reason=reason, signal=stop)
@@ -56,14 +57,18 @@ def tune(run_dir: str, folder: Path, *, size: int) -> dict[str, Any]:
     return {"code": 0}
 
 
-def search(paths: RunPaths, number: int, runs: Sequence[str], *, size: int, epochs: int) -> None:
-    """Have ray try the points."""
+def epochs_of(paths: RunPaths) -> int:
+    """As many as a run may have."""
+    return int(store.read_json(paths.request)["train"]["epochs"])
+
+
+def search(paths: RunPaths, number: int, runs: Sequence[str], *, size: int, epochs: int) -> dict[str, int]:
+    """Have ray try the points; each with the last epoch by which it was judged."""
     import ray.tune
     from ray.tune.schedulers import ASHAScheduler
 
-    last = epochs + 1  # at its last epoch ray ends a run, whose release would not be written
     halving = ASHAScheduler(
-        time_attr="epoch", max_t=last, grace_period=max(epochs // FIRST_LOOK, 1), reduction_factor=FACTOR
+        time_attr="epoch", max_t=epochs, grace_period=max(epochs // FIRST_LOOK, 1), reduction_factor=FACTOR
     )
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trial, {"CPU": 1}),
@@ -73,21 +78,34 @@ def search(paths: RunPaths, number: int, runs: Sequence[str], *, size: int, epoc
         ),
         run_config=ray.tune.RunConfig(name="tune", storage_path=str(paths.ray_notes(number)), verbose=0),
     )
-    tuner.fit()
+    results = tuner.fit()
+    return {found.config["run"]: int(found.metrics["epoch"]) for found in results if "epoch" in (found.metrics or {})}
 
 
-def settle(paths: RunPaths, *, is_stopped: bool) -> RunStatus:
-    """Where a point stands; one that ray gave up is over, when it has written its checkpoint or been given time to."""
-    journal = Journal(paths)
+def settle(points: Sequence[RunPaths], judged: Mapping[str, int], *, is_stopped: bool) -> Iterator[RunStatus]:
+    """Where the points stand; one that ray gave up is over, when it has written its checkpoint or its release.
+
+    Args: judged — point → the last epoch by which it was.
+    """
     deadline = time.monotonic() + FAREWELL_S
-    while (found := journal.status()).state is State.RUNNING and not is_stopped and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY_S)
-    told = Curve(paths.metrics).news()
-    if is_stopped or not told or found.state not in (State.RUNNING, State.CHECKPOINTED):
-        return found
-    text = f"{GIVEN_UP} after epoch {told[-1]['epoch']}: others were better by then"
-    journal.record(State.CANCELLED, by="job", attempt=found.attempt, reason=text)
-    return journal.status()
+    for paths in points:
+        journal, epoch = Journal(paths), judged.get(paths.root.name)
+        while not is_stopped and is_at_work(journal) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
+        found = journal.status()
+        if not is_stopped and epoch is not None and found.state in (State.RUNNING, State.CHECKPOINTED):
+            text = f"{GIVEN_UP} after epoch {epoch}: others were better by then"
+            journal.record(State.CANCELLED, by="job", attempt=found.attempt, reason=text)
+        yield journal.status()
+
+
+def is_at_work(journal: Journal) -> bool:
+    """A run is under way, as far as can be seen from here: on this node, its process is there."""
+    begun = [line for line in journal.read() if line.get("event") == State.RUNNING and "pid" in line]
+    if journal.status().state is not State.RUNNING:
+        return False
+    is_here = bool(begun) and begun[-1].get("host") == socket.gethostname()
+    return not is_here or Path(f"/proc/{begun[-1]['pid']}").exists()
 
 
 # In ray's process
@@ -97,11 +115,11 @@ def trial(config: dict[str, Any]) -> None:
     """One point: its run as a process, told of epoch by epoch; or its curve once more, where it is done."""
     pool = RunPaths(Path(config["pool"]))
     paths = RunPaths(pool.root.parent / config["run"])
-    curve, folder = Curve(paths.metrics), Path(os.environ[ray_cluster.FOLDER_VARIABLE])
+    curve, folder, last = Curve(paths.metrics), Path(os.environ[ray_cluster.FOLDER_VARIABLE]), epochs_of(paths)
     if not Journal(paths).status().state.is_final and not ray_process.signal_in(folder):
         for _ in follow(paths, pool, int(config["attempt"]), folder):
-            report(curve)
-    report(curve)
+            report(curve, last=last)
+    report(curve, last=last)
 
 
 def follow(paths: RunPaths, pool: RunPaths, pool_attempt: int, folder: Path) -> Iterator[None]:
@@ -146,13 +164,16 @@ class Curve:
                 yield json.loads(line)
 
 
-def report(curve: Curve) -> None:
-    """Tell ray of the epochs that it has not heard of; the greater a figure, the better."""
+def report(curve: Curve, *, last: int) -> None:
+    """Tell ray of the epochs that it has not heard of; the greater a figure, the better.
+
+    Of the last one nothing is told: a training that is done is not to be given up.
+    """
     import ray.tune
 
     from forgia_jobs.judging import scores
 
-    for line in curve.news():
+    for line in (line for line in curve.news() if line["epoch"] < last):
         name, figure = next(iter(line["validation"].items()))
         sign = 1 if scores.is_better(name, 1.0, 0.0) else -1
         ray.tune.report({"epoch": line["epoch"], "figure": sign * figure})

@@ -254,6 +254,12 @@ CAUSES = (
         is_symptom=True,
     ),
     Cause(
+        name="given-up",
+        pattern=r"given up early (?P<after>after epoch \d+)",
+        sentence="its sweep gave it up {after}, when other points were better",
+        next="forgia sweep show last",
+    ),
+    Cause(
         name="cancelled",
         pattern=r"it was cancelled",
         sentence="it was cancelled, not by way of forgia",
