@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from forgia import calendars, series, windows
+from forgia import calendars, series, splitting, windows
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
 from forgia.series import Grid
+from forgia.splitting import Split
 
 Inputs = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Inputs], npt.NDArray[np.float32]]
@@ -85,6 +86,43 @@ def window_ends(
     return found
 
 
+def learnable_ends(
+    grid: Grid, is_known: npt.NDArray[np.bool_], *, kind: Mapping[str, Any], target: str, role: str
+) -> npt.NDArray[np.int64]:
+    """As ``window_ends``. Args: kind — the samples of the request. Raises: UserError — there is no such window."""
+    length, horizon = int(kind["length"]), int(kind["horizon"])
+    ends = window_ends(grid, is_known, length=length, horizon=horizon, stride=int(kind.get("stride", 1)))
+    if len(ends):
+        return ends
+    longest = int(np.unique(grid.series, return_counts=True)[1].max(initial=0))
+    raise UserError(
+        f"no series has {length} steps, {SEEN:.0%} of them with a value of {target}, and then {horizon} without a gap;"
+        f" the longest one has {longest:,} steps, gaps included",
+        hint=f"bind longer series, or make data.{role}.contract.samples.length smaller",
+    )
+
+
+def split_windows(
+    grid: Grid, ends: npt.NDArray[np.int64], *, horizon: int, fractions: tuple[float, float, float], role: str
+) -> Split:
+    """The earliest windows train, the latest test; a window goes whose horizon reaches beyond the start of the part
+    after its own, so that no moment is an answer in two parts, and none that was learnt is asked for.
+
+    Raises: UserError — too few moments, or a part is left empty.
+    """
+    now = grid.times[ends]
+    found = splitting.split_by_time(now, fractions=fractions)
+    last = now + horizon * grid.step_us
+    train = found.train[last[found.train] <= now[found.validation].min()]
+    validation = found.validation[last[found.validation] <= now[found.test].min()]
+    if not len(train) or not len(validation):
+        raise UserError(
+            f"the series are too short: no window of a part ends {horizon} steps before the next part begins",
+            hint=f"bind longer series, or make data.{role}.contract.samples.horizon smaller",
+        )
+    return Split(train=train, validation=validation, test=found.test)
+
+
 def encode(spec: FeatureSpec, grid: Grid) -> dict[str, npt.NDArray[Any]]:
     """The matrices over the rows of a grid that windows are cut from.
 
@@ -149,7 +187,7 @@ def forecast(spec: FeatureSpec, table: pa.Table, run: Run) -> pa.Table:
     ends = latest_ends(grid, series.is_known(grid.table, spec.target), length=frame.length)
     if not len(ends):
         raise UserError(
-            f"no series has {frame.length} steps of history with a {spec.target} in {SEEN:.0%} of them",
+            f"no series has {frame.length} steps of history and a value of {spec.target} in {SEEN:.0%} of them",
             hint="give more of the past: a forecast needs the whole window that the model was trained with",
         )
     matrices, rows = encode(spec, grid), frame.span(ends)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from forgia.dataset.dataset import Dataset
 from forgia.dataset.manifest import Manifest
 
 DATASET = "_dataset"
@@ -65,6 +66,23 @@ def marked(table: pa.Table, manifest: Manifest, *, position: int, group: str | N
     for name, values in added.items():
         table = table.append_column(name, values)
     return table
+
+
+def pooled(datasets: Sequence[Dataset], names: Sequence[str], *, group: str | None) -> pa.Table | None:
+    """These columns of all datasets, null where one lacks them; None where they cannot be read or have no common type,
+    which the job will say."""
+    tables = []
+    try:
+        for position, item in enumerate(datasets):
+            known = [name for name in names if item.manifest.column(name) is not None]
+            tables.append(marked(item.to_table(known), item.manifest, position=position, group=group))
+        found = pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowException, OSError):
+        return None
+    for name in names:
+        if name not in found.column_names:
+            found = found.append_column(name, pa.nulls(found.num_rows))
+    return found
 
 
 def of_rows(table: pa.Table, group: str, *, is_sorted: bool = True) -> Numbers:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from forgia import contract, digest, document, environment, fit, lint, readiness, weights
+from forgia import contract, digest, document, environment, fit, lint, readiness, rehearsal, weights
 from forgia.data_contract import DataRole
 from forgia.dataset.dataset import Dataset
 from forgia.document import CoreLoader, Document
@@ -133,7 +133,10 @@ def look_at_parts(
         told = [f"{columns.pop('part')} names no row of the test part: whole groups are parted, whatever it says"]
     if outlook and (problems := list(readiness.problems(folder, role, binding, columns, outlook))):
         raise document.invalid(folder.document.path, problems)
-    return [*told, *readiness.warnings(binding, datasets, columns, outlook)]
+    found = rehearsal.rehearse(role, binding, datasets, columns)
+    if found.refusal:
+        raise document.invalid(folder.document.path, [folder.problem(("data", role, "contract"), found.refusal)])
+    return [*told, *readiness.warnings(binding, datasets, columns, outlook), *found.warnings]
 
 
 # What was written and what was flagged
@@ -164,7 +167,10 @@ def overridden(folder: RecipeFolder, choice: Choice) -> tuple[Recipe, dict[str, 
             except ValueError as error:
                 problems.append(Problem("--set", None, path, str(error)))
         elif (section in ("train", "resources", "evaluate") and name) or is_data_field(path, folder.recipe):
-            put(value, path.split("."), item)
+            try:
+                put(value, path.split("."), item)
+            except ValueError as error:
+                problems.append(Problem("--set", None, path, str(error)))
         else:
             problems.append(Problem("--set", None, path, unknown_field(key, folder.recipe)))
     recipe, wrong = document.check(Document(Path("--set"), value, {}), Recipe)
@@ -211,13 +217,28 @@ def split_flag(text: str) -> tuple[str, Any]:
 
 
 def put(value: dict[str, Any], path: Sequence[str], item: Any) -> None:
-    """Set a nested field, making the sections on the way."""
+    """Set a nested field, making the sections on the way; a column of a contract is named by its concept.
+
+    Raises: ValueError — no column of that name, or a field of a list that has none.
+    """
+    section: Any = value
     for part in path[:-1]:
-        section = value.setdefault(part, {})
-        if not isinstance(section, dict):
-            value[part] = section = {}
-        value = section
-    value[path[-1]] = item
+        section = _inside(section, part)
+    if isinstance(section, list):
+        raise ValueError(f"{path[-2]} is a list; it is set as a whole")
+    section[path[-1]] = item
+
+
+def _inside(section: Any, part: str) -> Any:
+    if isinstance(section, list):
+        columns = {column["concept"]: column for column in section if isinstance(column, dict) and "concept" in column}
+        if part not in columns:
+            raise ValueError(f"no column {part}; there are {', '.join(columns) or 'none'}")
+        return columns[part]
+    inner = section.setdefault(part, {})
+    if not isinstance(inner, dict | list):
+        section[part] = inner = {}
+    return inner
 
 
 def unknown_field(key: str, recipe: Recipe) -> str:

@@ -93,7 +93,8 @@ class _Names:
 @functools.lru_cache(maxsize=8)  # the points of a sweep ask the same of the same data
 def _looked(places: tuple[tuple[str, Path], ...], names: _Names, kind: Any) -> Outlook | None:
     datasets = [Dataset.at(root) for _, root in places]
-    table = _pooled(datasets, names)
+    wanted = [name for name in (names.group, names.time, names.part, names.label) if name]
+    table = grouping.pooled(datasets, wanted, group=names.group)
     if table is None:
         return None
     by = names.group or grouping.DATASET
@@ -114,22 +115,6 @@ def _looked(places: tuple[tuple[str, Path], ...], names: _Names, kind: Any) -> O
     labels, firsts = np.unique(numbers, return_index=True)
     judged = table.column(by).take(pa.array(firsts[np.isin(labels, kept)])).to_pylist()
     return Outlook(names=tuple(map(str, judged)), **told)
-
-
-def _pooled(datasets: Sequence[Dataset], wanted: _Names) -> pa.Table | None:
-    """The columns of all datasets; None where they cannot be read or have no common type, which the job will say."""
-    tables, names = [], [name for name in (wanted.group, wanted.time, wanted.part, wanted.label) if name]
-    try:
-        for position, item in enumerate(datasets):
-            known = [name for name in names if item.manifest.column(name) is not None]
-            tables.append(grouping.marked(item.to_table(known), item.manifest, position=position, group=wanted.group))
-        pooled = pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowException, OSError):
-        return None
-    for name in names:
-        if name not in pooled.column_names:
-            pooled = pooled.append_column(name, pa.nulls(pooled.num_rows))
-    return pooled
 
 
 def _series(

@@ -5,7 +5,7 @@ Needs numpy and pyarrow only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,15 @@ LARGEST_SPAN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """Moments that have several readings, which became one."""
+
+    moments: int = 0
+    series: int = 0
+    """Series that have such moments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """Every moment of every series once, series after series, in the order of time."""
 
@@ -39,6 +48,7 @@ class Grid:
     times: Times
     """Microseconds since 1970, UTC."""
     step_us: int
+    repeated: Repeated = Repeated()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +190,18 @@ def _laid(
     laid = _averaged(laid, table, rows=found.rows, place=place, skip=constant)
     stamps = pa.array(times, pa.timestamp("us")).cast(table.schema.field(time).type)
     laid = laid.set_column(laid.column_names.index(time), time, stamps)
-    return Grid(table=laid, series=found.series[begins][of_row], times=times, step_us=step)
+    is_again = np.bincount(place, minlength=rows) > 1
+    repeated = Repeated(moments=int(is_again.sum()), series=len(np.unique(of_row[is_again])))
+    return Grid(table=laid, series=found.series[begins][of_row], times=times, step_us=step, repeated=repeated)
+
+
+def repeated_sentences(grid: Grid, *, name: str) -> Iterator[str]:
+    """How many moments had several readings, where any had. Args: name — of what tells the series apart."""
+    if grid.repeated.moments:
+        yield (
+            f"{grid.repeated.moments:,} moment(s) of {grid.repeated.series:,} series ({name}) came more than once; "
+            "the mean of their readings is used"
+        )
 
 
 def _taken(table: pa.Table, first: npt.NDArray[np.int64], *, constant: Sequence[str], series_rows: Labels) -> pa.Table:

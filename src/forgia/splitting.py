@@ -124,14 +124,15 @@ def _share_out(sizes: npt.NDArray[np.float64], *, fractions: npt.NDArray[np.floa
     totals = np.maximum(sizes.sum(axis=0), 1e-12)
     wanting = np.outer(fractions, np.ones(sizes.shape[1]))
     part_of_group = np.full(len(sizes), -1)
+    parts = empty = np.arange(len(fractions))
     for position, group in enumerate(order := np.random.default_rng(seed).permutation(len(sizes))):
         share = sizes[group] / totals
-        empty = np.setdiff1d(np.arange(len(fractions)), part_of_group)
-        candidates = empty if len(order) - position <= empty.size else np.arange(len(fractions))
+        candidates = empty if len(order) - position <= len(empty) else parts
         # Only what a part still wants counts as gain: a large group seldom lands in a small part that is nearly full.
         gain = np.minimum(wanting, share).sum(axis=1) + 1e-3 * (wanting / fractions[:, None]).sum(axis=1)
         part = int(candidates[np.argmax(gain[candidates])])
         part_of_group[group] = part
+        empty = empty[empty != part]
         wanting[part] = np.maximum(wanting[part] - share, 0.0)
     return part_of_group
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 metrics = pytest.importorskip("sklearn.metrics")
 
+from forgia import forecasting  # noqa: E402
 from forgia.series import HOUR_US, Grid  # noqa: E402
 from forgia_jobs.judging import quantiles, scores  # noqa: E402
-from forgia_jobs.samples import forecasts  # noqa: E402
 from forgia_jobs.telling import forecast_plots  # noqa: E402
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -78,7 +78,7 @@ def test_no_moment_is_an_answer_in_two_parts_and_none_that_is_asked_for_was_seen
     case: tuple[Grid, np.ndarray, int],
 ) -> None:
     grid, ends, horizon = case
-    split = forecasts.split_windows(grid, ends, horizon=horizon, fractions=(0.7, 0.15, 0.15))
+    split = forecasting.split_windows(grid, ends, horizon=horizon, fractions=(0.7, 0.15, 0.15), role="lines")
     spans = []
     for part in ("train", "validation", "test"):
         now = grid.times[ends[split.part(part)]]

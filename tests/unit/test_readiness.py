@@ -21,7 +21,10 @@ from forgia.plan import Choice, Plan
 from forgia.vocabulary import Vocabulary
 
 Resolve = Callable[..., Plan]
-KINDS = {"run_id": "text", "machine_id": "text", "timestamp": "time", "anomaly": "boolean", "data_part": "category"}
+KINDS = {"run_id": "text", "machine_id": "text", "timestamp": "time", "anomaly": "boolean", "data_part": "category"} | {
+    "defect_type": "category",
+    "part_image": "image",
+}
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +174,72 @@ def test_labels_of_one_kind_only_are_told(home: HomePaths, resolve: Resolve) -> 
     with pytest.raises(UserError, match=r"true in every row.* --set data\.runs\.contract\.samples\.train_on=every"):
         resolve(ANOMALY, "bad")
     assert resolve(ANOMALY, "bad", sets=("data.runs.contract.samples.train_on=every",)).request
+
+
+INSPECTION, ENERGY = "visual-inspection", "energy-forecasting"
+GOOD = "data.parts.contract.columns.defect_type.normal=buono"
+
+
+def photographs(home: HomePaths, name: str, **counts: int) -> str:
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    return add(home, name, torque=[0.0] * len(labels), part_image=[b""] * len(labels), defect_type=labels)
+
+
+def readings(home: HomePaths, name: str, hours: list[int]) -> str:
+    return add(
+        home, name,
+        torque=[0.0] * len(hours),
+        electric_energy=np.arange(len(hours)) * 1.0,
+        timestamp=pa.array([hour * 3_600_000_000 for hour in hours], pa.timestamp("us")),
+    )  # fmt: skip
+
+
+def test_an_unknown_normal_class_is_told_with_the_classes_and_the_setting(home: HomePaths, resolve: Resolve) -> None:
+    photographs(home, "pezzi", buono=20, graffio=6, ammaccatura=5)
+    with pytest.raises(UserError, match=r"no image is good.*there are ammaccatura, buono, graffio") as caught:
+        resolve(INSPECTION, "pezzi")
+    assert f"--set {GOOD}" in caught.value.message
+    assert resolve(INSPECTION, "pezzi", sets=(GOOD,)).request["data"]["parts"]["normal"] == "buono"
+    with pytest.raises(UserError, match="no column defect; there are part_image, defect_type"):
+        resolve(INSPECTION, "pezzi", sets=("data.parts.contract.columns.defect.normal=buono",))
+
+
+def test_classes_that_cannot_be_learnt_or_are_never_judged_are_told(home: HomePaths, resolve: Resolve) -> None:
+    photographs(home, "same", good=20)
+    with pytest.raises(UserError, match="all images are good; there is nothing to tell apart"):
+        resolve(INSPECTION, "same")
+    photographs(home, "rare", good=20, scratch=8, dent=1)
+    outcomes = []
+    for seed in range(12):
+        try:
+            told = resolve(INSPECTION, "rare", sets=(f"data.parts.contract.split.seed={seed}",)).warnings
+        except UserError as error:
+            outcomes.append(error.message)
+        else:
+            outcomes.append("; ".join(text for text in told if "dent" in text))
+    learnt = "part has no image of dent (1 in all): "
+    assert all(learnt in text or "the training part has no image of dent" in text for text in outcomes), outcomes
+    assert any(f"test {learnt}no figure says how well such are told apart" in text for text in outcomes)
+    photographs(home, "enough", good=40, scratch=20, dent=20)
+    assert not any("no image" in text for text in resolve(INSPECTION, "enough").warnings)
+
+
+def test_series_too_short_for_a_forecast_are_told(home: HomePaths, resolve: Resolve) -> None:
+    readings(home, "short", list(range(100)))
+    with pytest.raises(UserError, match=r"no series has 168 steps.*the longest one has 100 steps") as caught:
+        resolve(ENERGY, "short")
+    assert "data.lines.contract.samples.length smaller" in caught.value.message
+    readings(home, "uneven", [hour * hour for hour in range(300)])
+    with pytest.raises(UserError, match="no regular step"):
+        resolve(ENERGY, "uneven")
+
+
+def test_moments_that_came_twice_are_told(home: HomePaths, resolve: Resolve) -> None:
+    readings(home, "once", list(range(900)))
+    assert not any("more than once" in text for text in resolve(ENERGY, "once").warnings)
+    readings(home, "twice", sorted([*range(900), 5, 6, 6]))
+    said = "2 moment(s) of 1 series (dataset) came more than once; the mean of their readings is used"
+    assert said in resolve(ENERGY, "twice").warnings
 
 
 def test_data_that_cannot_be_read_is_the_jobs_to_refuse(home: HomePaths, resolve: Resolve) -> None:

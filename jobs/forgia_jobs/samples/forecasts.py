@@ -12,13 +12,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from forgia import calendars, features, forecasting, series, splitting, windows
+from forgia import calendars, features, forecasting, series, windows
 from forgia import groups as grouping
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.forecasting import Frame
 from forgia.series import Grid
-from forgia.splitting import Split
 from forgia_jobs.request import Role
 from forgia_jobs.samples import Flat, Positions, data
 from forgia_jobs.samples.data import Data
@@ -141,16 +140,8 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
     length, horizon = int(kind["length"]), int(kind["horizon"])
     grid = _grid(role, data.pool(datasets, columns))
     target = features.targets(grid.table, columns.target)
-    ends = forecasting.window_ends(
-        grid, ~np.isnan(target), length=length, horizon=horizon, stride=int(kind.get("stride", 1))
-    )
-    if not len(ends):
-        raise UserError(
-            f"no series has {length} steps with a {columns.target} in {forecasting.SEEN:.0%} of them and then"
-            f" {horizon} without a gap",
-            hint="bind longer series, or make data.<role>.contract.samples.length smaller",
-        )
-    split = split_windows(grid, ends, horizon=horizon, fractions=role.split.fractions)
+    ends = forecasting.learnable_ends(grid, ~np.isnan(target), kind=kind, target=columns.target, role=role.name)
+    split = forecasting.split_windows(grid, ends, horizon=horizon, fractions=role.split.fractions, role=role.name)
     shown = windows.covered(ends[split.train], rows=len(grid.series), length=length, horizon=horizon)
     spec = features.fit(
         grid.table.take(pa.array(np.flatnonzero(shown))),
@@ -173,7 +164,7 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
         source=ForecastSource(**matrices, ends=torch.from_numpy(ends), frame=Frame.of(spec)),
         target=target[ends[:, None] + np.arange(1, horizon + 1)],
         left_out=0,
-        notes=(_note(grid, target, columns.target),),
+        notes=(_note(grid, target, columns.target), *_repeated(grid, columns.group)),
     )
 
 
@@ -187,6 +178,10 @@ def _note(grid: Grid, target: Matrix, name: str) -> str:
     )
 
 
+def _repeated(grid: Grid, group: str | None) -> list[str]:
+    return [f"{text}." for text in series.repeated_sentences(grid, name=group or "dataset")]
+
+
 def _grid(role: Role, table: pa.Table) -> Grid:
     """The pooled readings on their grid. Raises: UserError."""
     columns = role.columns
@@ -196,22 +191,3 @@ def _grid(role: Role, table: pa.Table) -> Grid:
     known = (data.DATASET, data.OWNER, grouping.FILES_OF, columns.group)
     constant = [name for name in known if name and name in table.column_names]
     return series.regular(table, labels, time=columns.time, constant=constant)
-
-
-def split_windows(grid: Grid, ends: Positions, *, horizon: int, fractions: tuple[float, float, float]) -> Split:
-    """The earliest windows train, the latest test; a window goes whose horizon reaches beyond the start of the part
-    after its own, so that no moment is an answer in two parts, and none that was learnt is asked for.
-
-    Raises: UserError — too few moments, or a part is left empty.
-    """
-    now = grid.times[ends]
-    found = splitting.split_by_time(now, fractions=fractions)
-    last = now + horizon * grid.step_us
-    train = found.train[last[found.train] <= now[found.validation].min()]
-    validation = found.validation[last[found.validation] <= now[found.test].min()]
-    if not len(train) or not len(validation):
-        raise UserError(
-            f"the series are too short: no window of a part ends {horizon} steps before the next part begins",
-            hint="bind longer series, or make data.<role>.contract.samples.horizon smaller",
-        )
-    return Split(train=train, validation=validation, test=found.test)

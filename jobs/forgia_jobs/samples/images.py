@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forgia import images, splitting
+from forgia import class_parts, images
+from forgia.class_parts import Labels
 from forgia.dataset.dataset import Dataset
 from forgia.errors import UserError
 from forgia.features import FeatureSpec
@@ -131,19 +132,18 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
     table = data.pool(datasets, role.columns)
     answered = np.flatnonzero(table.column(role.columns.target).is_valid().to_numpy())
     told = table.take(pa.array(answered))
-    labels = told.column(role.columns.target).cast(pa.string()).to_pylist()
-    classes = tuple(sorted(set(labels)))
-    target = np.asarray([classes.index(label) for label in labels], dtype=np.int64)
+    labels, place = Labels.of(told.column(role.columns.target)), f"data.{role.name}.contract"
+    class_parts.check_names(labels, normal=role.normal, setting=f"{place}.columns.{role.columns.target}.normal")
     groups = data.group_rows(told, role.columns, is_sorted=True)
-    split = data.split_rows(told, role, groups=groups, target=np.eye(len(classes), dtype=np.float32)[target])
-    check_classes(classes, target, split, normal=role.normal)
+    split = data.split_rows(told, role, groups=groups, target=labels.indicators)
+    class_parts.check_parts(labels, split, normal=role.normal, setting=f"{place}.split.seed")
     spec = FeatureSpec(
         numeric=(),
         categorical=(),
         target=role.columns.target,
         output="classes",
         samples={**role.samples, "column": role.columns.image},
-        classes=classes,
+        classes=labels.names,
         normal=role.normal,
     )
     return Data(
@@ -152,36 +152,10 @@ def load(role: Role, datasets: Sequence[Dataset]) -> Data:
         groups=groups,
         owners=told.column(data.OWNER).to_numpy(),
         source=source(role, datasets, keep=answered),
-        target=target,
+        target=labels.codes,
         left_out=table.num_rows - len(answered),
         test_groups=data.group_names(told, role.columns, groups, of=groups[split.test]),
     )
-
-
-def check_classes(
-    classes: tuple[str, ...], target: npt.NDArray[np.int64], split: splitting.Split, *, normal: str | None
-) -> None:
-    """Raises: UserError — fewer than two classes, an unknown normal one, or a part that says nothing of it or of a
-    defect; or a class that is nowhere in the training part."""
-    if len(classes) < 2:
-        raise UserError(f"all images are {', '.join(classes) or 'without a class'}; there is nothing to tell apart")
-    if normal is not None and normal not in classes:
-        known = ", ".join(classes)
-        raise UserError(f"no image is {normal}, the normal class of the recipe; there are {known}")
-    learnt = {classes[code] for code in set(target[split.train].tolist())}
-    if missing := sorted(set(classes) - learnt):
-        counts = ", ".join(f"{name} {int((target == classes.index(name)).sum())}" for name in missing)
-        raise UserError(
-            f"the training part has no image of {', '.join(missing)} (images in all: {counts})",
-            hint="bind more such images, or choose another split seed",
-        )
-    for part in splitting.PARTS if normal is not None else ():
-        share = float((target[split.part(part)] == classes.index(normal or "")).mean())
-        if share in (0.0, 1.0):
-            what = "defective" if share == 0.0 else normal
-            raise UserError(
-                f"every image of the {part} part is {what}", hint="bind more images, or choose another split seed"
-            )
 
 
 def source(role: Role, datasets: Sequence[Dataset], *, keep: Positions) -> Source:

@@ -126,6 +126,7 @@ def _figures(facts: Facts) -> str:
         f"The model's {primary} over redrawn test groups, middle 90 %: {low:.3f} to {high:.3f}.",
         _decisions(facts, model, "The model"),
         _table(*card_classes.confusion(facts.data.spec, model)) if facts.data.spec.output == "classes" else "",
+        card_classes.never_judged(facts.data) if facts.data.spec.output == "classes" else "",
     ]
     for name, other in others.items():
         told = f"Baseline: {baseline.describe(name)}, trained on the same rows and features."

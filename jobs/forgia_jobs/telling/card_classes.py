@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from forgia import class_parts
 from forgia.features import FeatureSpec
 from forgia_jobs.judging.evaluate import Judged
+from forgia_jobs.samples.data import Data
 
 CHANNELS = {1: "grey", 3: "RGB"}
 
@@ -32,6 +34,12 @@ def confusion(spec: FeatureSpec, judged: Judged) -> tuple[list[str], list[list[s
     found = judged.confusion or {}
     head = ["truly", *(f"called {name}" for name in spec.classes)]
     return head, [[true, *(f"{found[true][given]:,}" for given in spec.classes)] for true in spec.classes]
+
+
+def never_judged(data: Data) -> str:
+    """Which classes a part has no image of, beside figures that are means over classes; empty where none."""
+    labels = class_parts.Labels(names=data.spec.classes, codes=data.target)
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in class_parts.never_judged(labels, data.split))
 
 
 def inputs(spec: FeatureSpec) -> str:
