@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from forgia_cli.app import App, json_option
-from forgia_cli.wish import Wish, wish_options
+from forgia_cli.wish import Wish, go_on_option, wish_options
 
 
 @click.command()
 @wish_options
+@go_on_option
 @json_option
 @click.pass_obj
-def check(app: App, *, wish: Wish, as_json: bool) -> None:
+def check(app: App, *, wish: Wish, goes_on_from: str, as_json: bool) -> None:
     """Check a recipe, its data and the fit to the cluster; every problem is listed at once.
 
     RECIPE is a folder or a name of the catalogue; default: the recipe here.
@@ -22,7 +23,7 @@ def check(app: App, *, wish: Wish, as_json: bool) -> None:
     """
     from forgia_cli.planning import learnt_sentences, planned
 
-    found = planned(app, wish)
+    found = planned(app, wish, goes_on_from=goes_on_from)
     request = found.request
     if as_json:
         told = {

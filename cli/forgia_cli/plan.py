@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from forgia_cli.app import App, json_option
-from forgia_cli.wish import Wish, wish_options
+from forgia_cli.wish import Wish, go_on_option, wish_options
 
 
 @click.command()
 @wish_options
+@go_on_option
 @json_option
 @click.pass_obj
-def plan(app: App, *, wish: Wish, as_json: bool) -> None:
+def plan(app: App, *, wish: Wish, goes_on_from: str, as_json: bool) -> None:
     """Show the exact script, the worst-case cost and the origin of each value; nothing is sent.
 
     \b
@@ -29,7 +30,7 @@ def plan(app: App, *, wish: Wish, as_json: bool) -> None:
         rows,
     )
 
-    found = planned(app, wish)
+    found = planned(app, wish, goes_on_from=goes_on_from)
     script = app.client.script(found)
     if as_json:
         told = {"origins": dict(found.origins), "cost": asdict(found.cost), "warnings": list(found.warnings)}

@@ -17,15 +17,18 @@ MOST_COLUMNS = 8
 """Named in a line; ``--json`` names all."""
 
 
-def planned(app: App, wish: Wish, *, is_told_unbuilt: bool = True) -> Plan:
-    """The plan that a wish becomes, its warnings said; tells when sample data stands in for data that is not bound."""
+def planned(app: App, wish: Wish, *, is_told_unbuilt: bool = True, goes_on_from: str = "") -> Plan:
+    """The plan that a wish becomes, its warnings said; tells when sample data stands in for data that is not bound.
+
+    Args: goes_on_from — the run whose training goes on.
+    """
     client = app.client
     folder = client.open_recipe(wish.recipe)
     for role, binding in folder.recipe.data.items():
         if not binding.bound and binding.sample:
             app.say(f"data {role}: nothing is bound; generated sample data {binding.sample} stands in")
     profile = client.open_profile(wish.profile, account=wish.account)
-    plan = client.plan(folder, profile=profile, sets=wish.sets, test=wish.test)
+    plan = client.plan(folder, profile=profile, sets=wish.sets, test=wish.test, goes_on_from=goes_on_from)
     for warning in plan.warnings:
         if is_told_unbuilt or "is not built yet" not in warning:
             app.say(f"warning: {warning}")

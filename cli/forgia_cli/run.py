@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from forgia_cli.app import App
-from forgia_cli.wish import Wish, again_option, wish_options
+from forgia_cli.wish import Wish, again_option, go_on_option, wish_options
 
 
 @click.command()
 @wish_options
 @again_option
+@go_on_option
 @click.option(
     "--interrupt-at",
     default="",
@@ -18,7 +19,7 @@ from forgia_cli.wish import Wish, again_option, wish_options
     help="Interrupt the run after these times, as a cluster would: 30s,70s or 30s:preempt,70s:kill (laptop only).",
 )
 @click.pass_obj
-def run(app: App, *, wish: Wish, again: bool, interrupt_at: str) -> None:
+def run(app: App, *, wish: Wish, again: bool, goes_on_from: str, interrupt_at: str) -> None:
     """Train, evaluate and register: from a recipe to a versioned model.
 
     Ctrl-C leaves the run going; the last line says how to come back.
@@ -26,11 +27,12 @@ def run(app: App, *, wish: Wish, again: bool, interrupt_at: str) -> None:
     \b
     forgia run mill-failures --set train.seed=1
     forgia run mill-failures --interrupt-at 30s,70s:kill
+    forgia run mill-failures --go-on-from last --set train.strategy=fsdp --set resources.tasks_per_node=4
     """
     from forgia_cli.following import collected, follow
     from forgia_cli.planning import planned
 
-    wanted = planned(app, wish, is_told_unbuilt=False)
+    wanted = planned(app, wish, is_told_unbuilt=False, goes_on_from=goes_on_from)
     app.client.build_environment(wanted, tell=app.say)
     started = app.client.start(wanted, again=again, interrupt_at=interrupt_at)
     app.say(following_sentence(started.run_id, str(started.status.state), is_new=started.is_new))

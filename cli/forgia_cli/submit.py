@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 from forgia_cli.app import App
-from forgia_cli.wish import Wish, again_option, wish_options
+from forgia_cli.wish import Wish, again_option, go_on_option, wish_options
 
 
 @click.command()
 @wish_options
 @again_option
+@go_on_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the run id only.")
 @click.pass_obj
-def submit(app: App, *, wish: Wish, again: bool, quiet: bool) -> None:
+def submit(app: App, *, wish: Wish, again: bool, goes_on_from: str, quiet: bool) -> None:
     """Send a recipe to the scheduler and come back at once.
 
     \b
@@ -22,7 +23,7 @@ def submit(app: App, *, wish: Wish, again: bool, quiet: bool) -> None:
     from forgia_cli.planning import planned
     from forgia_cli.run import following_sentence
 
-    wanted = planned(app, wish, is_told_unbuilt=False)
+    wanted = planned(app, wish, is_told_unbuilt=False, goes_on_from=goes_on_from)
     app.client.build_environment(wanted, tell=app.say)
     started = app.client.start(wanted, again=again)
     if quiet:

@@ -37,6 +37,13 @@ ARGUMENTS = (
     ),
     click.option("--test", is_flag=True, help="Use the recipe's small test settings."),
 )
+go_on_option = click.option(
+    "--go-on-from",
+    "goes_on_from",
+    default="",
+    metavar="RUN",
+    help="Begin with the newest checkpoint of this run, under another strategy, with other processes or elsewhere.",
+)
 again_option = click.option("--again", is_flag=True, help="A fresh run even if this very request has run before.")
 
 

@@ -294,13 +294,33 @@ def resume(attempt: Attempt, loop: TrainingLoop) -> None:
         step = int(place.name.removeprefix("step-")) if place else -1
     step = attempt.world.from_leader(step)
     if step < 0:
-        loop.progress.rewind(0)
+        begin_with(attempt, loop)
         return
     lost = max(going_on.last_step(attempt.paths) - step, 0) if attempt.world.leads else 0
     loop.resume(Reader(attempt.paths.checkpoints / checkpoint.name_of(step)))
     if attempt.world.leads:
         about = {"step": step, "resumed": True, "lost_steps": lost}
         attempt.journal.note(f"resumed at step {step}", by="job", attempt=attempt.number, **about)
+
+
+def begin_with(attempt: Attempt, loop: TrainingLoop) -> None:
+    """Begin with another run's checkpoint, where the request names one, or with an empty file of metrics.
+
+    Raises: IntegrityError — it is not there any more, or not what the request names.
+    """
+    given = attempt.request.goes_on_from
+    if given is None:
+        loop.progress.rewind(0)
+        return
+    place = integrity.given_checkpoint(attempt.paths, given)
+    together(attempt, lambda: integrity.verify_checkpoint(place, given) if attempt.world.leads else None)
+    found, before = Reader(place), RunPaths(place.parent.parent)
+    loop.progress.take_over(before.metrics, position=int(found.manifest.cursor["metrics_position"]))
+    loop.resume(found)
+    if attempt.world.leads:
+        about = {"step": given["step"], "resumed": True, "lost_steps": 0}
+        text = f"goes on from step {given['step']} of run {given['run']}"
+        attempt.journal.note(text, by="job", attempt=attempt.number, **about)
 
 
 def finished(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from forgia import digest, store, weights
 from forgia.dataset.dataset import Dataset
 from forgia.errors import IntegrityError
 from forgia.paths import RunPaths
+from forgia_jobs.checkpoints import checkpoint_manifest
 from forgia_jobs.request import Request, Role
 
 
@@ -47,6 +49,25 @@ def verify(paths: RunPaths, request: Request, datasets: list[Dataset]) -> None:
         if expected not in places:
             raise IntegrityError(f"weights {name}", expected=expected, found="no place in inputs.json")
         weights.verify(Path(places[expected]), expected)
+
+
+def given_checkpoint(paths: RunPaths, given: Mapping[str, Any]) -> Path:
+    """Where the checkpoint lies that a training begins with. Raises: IntegrityError — nobody says where."""
+    places = store.read_json(paths.inputs)
+    if given["digest"] not in places:
+        raise IntegrityError(
+            f"checkpoint of run {given['run']}", expected=given["digest"], found="no place in inputs.json"
+        )
+    return Path(places[given["digest"]])
+
+
+def verify_checkpoint(place: Path, given: Mapping[str, Any]) -> None:
+    """Digest it again. Raises: IntegrityError — it is gone, or another one; a run that went on has removed it."""
+    manifest = checkpoint_manifest.read(place)
+    found = store.read_json(place / checkpoint_manifest.MANIFEST)["digest"]
+    if found != given["digest"]:
+        raise IntegrityError(str(place), expected=given["digest"], found=found)
+    checkpoint_manifest.verify(place, identity=manifest.request)
 
 
 def placed(paths: RunPaths, request: Request) -> Request:

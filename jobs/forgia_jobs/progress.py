@@ -25,6 +25,13 @@ class Progress:
             line = json.dumps({"kind": kind, **fields}, separators=(",", ":"))
             os.write(self._descriptor, line.encode() + b"\n")
 
+    def take_over(self, before: Path, *, position: int) -> None:
+        """Begin with what another run has said, as far as it counts; with nothing where that run's file is gone."""
+        self.rewind(0)
+        if self._descriptor is not None and before.is_file():
+            with before.open("rb") as file:
+                os.write(self._descriptor, file.read(position))
+
     def position(self) -> int:
         """Bytes so far; 0 where nothing is written."""
         return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size

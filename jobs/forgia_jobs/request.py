@@ -220,6 +220,8 @@ class Request:
     profile: Mapping[str, Any]
     weights: Mapping[str, str] = field(default_factory=dict)
     """Parameter → digest of the weights it names."""
+    goes_on_from: Mapping[str, Any] | None = None
+    """The ``run``, ``step`` and ``digest`` of the checkpoint that the training begins with."""
     test: bool = False
     """With the recipe's small test settings."""
 
@@ -247,6 +249,7 @@ def load(path: Path) -> Request:
             environment=value.get("environment", {}),
             profile=value.get("profile", {}),
             weights=value.get("weights", {}),
+            goes_on_from=value.get("goes_on_from"),
             test=bool(value.get("test", False)),
         )
     except (KeyError, TypeError) as error:

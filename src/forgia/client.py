@@ -157,11 +157,17 @@ class Client:
         profile: str | Profile | None = None,
         sets: Sequence[str] = (),
         test: bool = False,
+        goes_on_from: str = "",
     ) -> Plan:
-        """Resolve a recipe; sample data is made where a role is unbound. Raises: UserError, NotFound."""
+        """Resolve a recipe; sample data is made where a role is unbound.
+
+        Args: goes_on_from — a run whose newest checkpoint the training begins with.
+        Raises: UserError, NotFound.
+        """
         folder = where if isinstance(where, RecipeFolder) else self.open_recipe(where)
         chosen = profile if isinstance(profile, Profile) else self.open_profile(profile)
-        choice = Choice(sets=tuple(sets), test=test)
+        before = open_run(self.home, goes_on_from) if goes_on_from else None
+        choice = Choice(sets=tuple(sets), test=test, goes_on_from=before)
         planning.overridden(folder, choice)  # a wrong flag is told before sample data is made
         choice = replace(choice, datasets=self.sample_data(folder))
         return planning.resolve(folder, chosen, home=self.home, vocabulary=self.vocabulary, choice=choice)

@@ -16,12 +16,12 @@ from typing import Any
 
 import yaml
 
-from forgia import contract, digest, document, environment, fit, lint, readiness, rehearsal, weights
+from forgia import contract, digest, document, environment, fit, handover, lint, readiness, rehearsal, store, weights
 from forgia.data_contract import DataRole
 from forgia.dataset.dataset import Dataset
 from forgia.document import CoreLoader, Document
-from forgia.errors import ForgiaError, Problem, nearest
-from forgia.paths import HomePaths
+from forgia.errors import ForgiaError, Problem, UserError, nearest
+from forgia.paths import HomePaths, RunPaths
 from forgia.profile import Profile, resolved
 from forgia.recipe import Recipe, RecipeFolder
 from forgia.vocabulary import Vocabulary
@@ -64,6 +64,8 @@ class Choice:
     """Use the recipe's small test settings."""
     datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Role → dataset references, for roles that the recipe leaves unbound."""
+    goes_on_from: RunPaths | None = None
+    """The run whose newest checkpoint the training begins with."""
 
 
 def resolve(
@@ -100,10 +102,12 @@ def resolve(
         "environment": environment.requested(recipe.environment, root=folder.root, python=profile.python),
         "profile": resolved(profile),
     }
+    given = begin_with(choice.goes_on_from, request) if choice.goes_on_from else {}
     return Plan(
         request=request,
         inputs={item.digest: str(item.paths.root) for item in datasets}
-        | {str(params[name]): str(place) for name, place in places.items()},
+        | {str(params[name]): str(place) for name, place in places.items()}
+        | given,
         recipe_root=folder.root,
         origins=origins,
         cost=fit.cost_of(request["resources"], profile),
@@ -119,6 +123,21 @@ def resolve(
         learnt=readiness.learnt(columns),
         left_out=contract.left_out(binding, datasets, vocabulary),
     )
+
+
+def begin_with(paths: RunPaths, request: dict[str, Any]) -> dict[str, str]:
+    """Have a request go on from the newest checkpoint of a run; digest and place of it.
+
+    Raises: UserError — the run has none to give, or the request learns something else than that run did.
+    """
+    found = handover.given(paths)
+    if strange := list(handover.differences(store.read_json(paths.request), request)):
+        raise UserError(
+            f"the training of run {found.run_id} cannot go on so: {', '.join(strange)} differ(s)",
+            hint="only how it is done may change, by --set: strategy, processes, resources, profile",
+        )
+    request[handover.KEY] = found.to_json()
+    return {found.digest: str(found.place)}
 
 
 def look_at_parts(
