@@ -5,7 +5,7 @@ Needs numpy and pyarrow only, so that a forecast is made the same way with and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,16 +174,7 @@ def forecast(spec: FeatureSpec, table: pa.Table, run: Run) -> pa.Table:
     steps ahead it is, and a column a quantile.
     Raises: UserError — readings are not regular, or no series has enough history.
     """
-    frame = Frame.of(spec)
-    table = _completed(spec, table)
-    grid = series.regular(
-        table,
-        _labels(table, frame.group),
-        time=frame.time,
-        constant=[frame.group] if frame.group else [],
-        extend=frame.horizon,
-        step_us=frame.step_us,
-    )
+    frame, grid = Frame.of(spec), _grid(spec, table)
     ends = latest_ends(grid, series.is_known(grid.table, spec.target), length=frame.length)
     if not len(ends):
         raise UserError(
@@ -200,6 +191,35 @@ def forecast(spec: FeatureSpec, table: pa.Table, run: Run) -> pa.Table:
         }
     )
     return _told(spec, grid, rows[:, frame.length :].reshape(-1), answers.reshape(-1, len(spec.quantiles)))
+
+
+def _grid(spec: FeatureSpec, table: pa.Table) -> Grid:
+    """Readings and plans on the model's grid, extended by the horizon. Raises: UserError."""
+    frame, table = Frame.of(spec), _completed(spec, table)
+    return series.regular(
+        table,
+        _labels(table, frame.group),
+        time=frame.time,
+        constant=[frame.group] if frame.group else [],
+        extend=frame.horizon,
+        step_us=frame.step_us,
+    )
+
+
+def remarks(spec: FeatureSpec, table: pa.Table) -> Iterator[str]:
+    """What a person should know of readings that a forecast is made from: moments that came more than once, and what
+    the model knows ahead where the table does not tell it. Raises: UserError — as ``forecast``."""
+    frame, grid = Frame.of(spec), _grid(spec, table)
+    yield from series.repeated_sentences(grid, name=frame.group or "the input")
+    ends = latest_ends(grid, series.is_known(grid.table, spec.target), length=frame.length)
+    coming = frame.span(ends)[:, frame.length :]
+    for name in frame.ahead:
+        lacking = int((~series.is_known(grid.table, name)[coming].all(axis=1)).sum())
+        if lacking:
+            yield (
+                f"the model learnt from {name} ahead, but {lacking:,} of {len(ends):,} series have no value of it for "
+                f"some or all of the next {frame.horizon} steps; give rows for them with an empty {spec.target}"
+            )
 
 
 def _completed(spec: FeatureSpec, table: pa.Table) -> pa.Table:

@@ -103,6 +103,18 @@ def test_without_a_plan_ahead_the_plan_is_missing_and_the_calendar_is_not() -> N
     assert not np.isnan(ahead[:, : len(calendars.NAMES)]).any()
 
 
+def test_a_plan_that_is_missing_and_a_moment_that_came_twice_are_told() -> None:
+    table = readings(60, lines=("a", "b"))
+    spec = spec_of(table)
+    said = "the model learnt from planned_production ahead, but 2 of 2 series have no value of it"
+    assert [text.startswith(said) for text in forecasting.remarks(spec, table)] == [True]
+    assert list(forecasting.remarks(spec, readings(66, hidden=HORIZON))) == []
+    assert any(text.startswith(said) for text in forecasting.remarks(spec, table.drop_columns(["planned_production"])))
+    twice = pa.concat_tables([readings(66, hidden=HORIZON), readings(60).slice(10, 3)])
+    (text,) = forecasting.remarks(spec, twice)
+    assert text == "3 moment(s) of 1 series (line_id) came more than once; the mean of their readings is used"
+
+
 def test_a_series_with_too_short_a_past_is_left_out_and_none_at_all_is_refused() -> None:
     long, short = readings(60), readings(20, lines=("x",))
     found = forecasting.forecast(spec_of(long), pa.concat_tables([long, short]), last_load)

@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from forgia.registry.publish import write_release
 from forgia.release import DatasetDocument, ReleaseDraft, ReleaseFile
 from forgia.scoring import Model, as_in_training, load_release, score, score_file
 from forgia.vocabulary import Vocabulary
+from forgia_cli.model.rendering import scored_text
 
 onnx = pytest.importorskip("onnx", reason="needs the extra [train]")
 pytest.importorskip("onnxruntime", reason="needs the extra [predict]")
@@ -313,6 +315,27 @@ def test_rows_that_do_not_parse_are_told_and_kept_beside(model: Model, vocabular
     )
     assert (done.rows, done.rejected, done.rejects) == (50, 1, tmp_path / "scored.rejects.csv")
     assert ",52," in (tmp_path / "scored.rejects.csv").read_text().splitlines()[1]
+
+
+def test_rejects_of_an_earlier_output_go_and_nothing_else_of_that_name(
+    model: Model, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    place = tmp_path / "scored.rejects.csv"
+    text = "torque [Nm],air_temperature [K],product_grade\n" + "".join(f"{number},300,H\n" for number in range(50))
+    assert score_text(text + "broken,300,H\n", tmp_path, model, vocabulary).rejects == place
+    assert score_text(text, tmp_path, model, vocabulary).rejects is None
+    assert not place.exists()
+    place.write_text(text)
+    score_text(text, tmp_path, model, vocabulary)
+    assert place.read_text() == text
+    with pytest.raises(UserError, match="would take the place of its own input"):
+        score_file(model, place, tmp_path / "scored.parquet", vocabulary=vocabulary)
+
+
+def test_what_a_forecast_could_not_read_is_told_as_missing_readings(tmp_path: Path) -> None:
+    done = scoring.Scored(path=tmp_path / "day.csv", rows=24, predicted=None, threshold=None, rejected=20)
+    assert "20 rows could not be read and are not in it" in scored_text(done)
+    assert "so many readings are missing to the history" in scored_text(replace(done, is_forecast=True))
 
 
 def test_a_file_without_a_feature_writes_nothing(model: Model, vocabulary: Vocabulary, tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ def scored_text(scored: Scored) -> str:
     text = "".join(f"{sentence}\n" for sentence in scored.assumed) + f"{scored.path}: {scored.rows:,} rows"
     if scored.predicted is not None:
         text += f", {scored.predicted:,} predicted true (threshold {scored.threshold:g})"
-    if scored.rejected:
+    if scored.rejected and scored.is_forecast:
+        text += f"\n{scored.rejected:,} rows could not be read: so many readings are missing to the history or the plan"
+        text += f", see {scored.rejects}"
+    elif scored.rejected:
         text += f"\n{scored.rejected:,} rows could not be read and are not in it: see {scored.rejects}"
     return text

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".pq", ".csv")
 """What an output's name may end in."""
+HEAD = ("source", "line", "reason", "text")
+"""Of a file of rejects."""
 UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -49,7 +51,10 @@ class Scored:
     unused: tuple[str, ...] = ()
     """Columns of the input that the model's data does not have; they are not in the output."""
     assumed: tuple[str, ...] = ()
-    """What was taken from the training data because the input's headers do not say it; a sentence each."""
+    """What was taken from the training data because the input's headers do not say it, and what else a person should
+    know of the input; a sentence each."""
+    is_forecast: bool = False
+    """Whether the rows are moments to come, and none of the input is among them."""
 
 
 def score_file(
@@ -74,11 +79,7 @@ def score_file(
     batches = new_rows.read(model, source, remarks, vocabulary=vocabulary, told=told, advance=advance)
     done = score(model, batches, output, threshold=threshold)
     done = replace(done, assumed=(*remarks.sentences(), *done.assumed), unused=tuple(remarks.unused))
-    if not remarks.rejects:
-        return done
-    place = output.with_name(f"{output.stem}.rejects.csv")
-    _write_rejects(place, remarks.rejects)
-    return replace(done, rejected=len(remarks.rejects), rejects=place)
+    return _with_rejects(done, remarks.rejects)
 
 
 def score_images(
@@ -100,11 +101,7 @@ def score_images(
         lines = "".join(f"\n  {reject.source}: {reject.reason}" for reject in rejects[:5])
         raise UserError(f"no image could be read; nothing was written{lines}")
     done = score(model, itertools.chain([first], batches), output, threshold=threshold)
-    if not rejects:
-        return done
-    place = output.with_name(f"{output.stem}.rejects.csv")
-    _write_rejects(place, rejects)
-    return replace(done, rejected=len(rejects), rejects=place)
+    return _with_rejects(done, rejects)
 
 
 def check_output(output: Path, *sources: Path) -> None:
@@ -113,14 +110,31 @@ def check_output(output: Path, *sources: Path) -> None:
         raise UserError(f"{output}: is a folder; name a file in it, such as {output / 'scored.parquet'}")
     if output.suffix.lower() not in SUFFIXES:
         raise UserError(f"{output}: the format is seen in the suffix; name it .parquet or .csv")
-    if output.exists() and any(output.samefile(source) for source in sources):
-        raise UserError(f"{output}: would take the place of its own input; name another file")
+    for place in (output, rejects_place(output)):
+        if place.exists() and any(place.samefile(source) for source in sources):
+            raise UserError(f"{place}: would take the place of its own input; name another file")
+
+
+def rejects_place(output: Path) -> Path:
+    """Where rows are kept that did not parse."""
+    return output.with_name(f"{output.stem}.rejects.csv")
+
+
+def _with_rejects(done: Scored, rejects: Sequence[Reject]) -> Scored:
+    """The rejects written beside the output; where there are none, those of an earlier output of that name go."""
+    place = rejects_place(done.path)
+    if rejects:
+        _write_rejects(place, rejects)
+        return replace(done, rejected=len(rejects), rejects=place)
+    if place.is_file() and place.read_bytes().startswith(",".join(HEAD).encode()):
+        place.unlink()
+    return done
 
 
 def _write_rejects(place: Path, rejects: Iterable[Reject]) -> None:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(("source", "line", "reason", "text"))
+    writer.writerow(HEAD)
     writer.writerows((reject.source, reject.line, reject.reason, reject.text) for reject in rejects)
     store.write_atomic(place, text.getvalue())
 
@@ -135,13 +149,13 @@ def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold:
     limit = model.threshold(threshold)
     rows = yes = 0
     batches = together(batches) if model.spec.samples["kind"] == "windows" else batches
-    short: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     with _writing_beside(output) as part:
         writer = None
         try:
             for batch in batches:
                 scored = model.predict(batch, threshold=threshold)
-                short = tuple(_short(model.spec, batch)) if model.spec.beginning else ()
+                told = tuple(_told(model.spec, batch))
                 scored = scored.replace_schema_metadata({"forgia.model": model.ref, "forgia.digest": model.digest})
                 writer = writer or _writer(part, scored.schema, as_csv=output.suffix.lower() == ".csv")
                 writer.write_table(scored)
@@ -152,15 +166,27 @@ def score(model: Model, batches: Iterable[pa.Table], output: Path, *, threshold:
                 writer.close()
         if writer is None:
             raise UserError("the input holds no rows; nothing was written")
-    return Scored(path=output, rows=rows, predicted=None if limit is None else yes, threshold=limit, assumed=short)
+    return Scored(
+        path=output,
+        rows=rows,
+        predicted=None if limit is None else yes,
+        threshold=limit,
+        assumed=told,
+        is_forecast=model.spec.output == "quantiles",
+    )
 
 
-def _short(spec: FeatureSpec, table: pa.Table) -> Iterator[str]:
-    """A sentence of series that are at their beginning from their first row to their last."""
-    from forgia import groups, histories
+def _told(spec: FeatureSpec, table: pa.Table) -> Iterator[str]:
+    """What a person should know of the input: of a forecast's readings and plans, or of series that are at their
+    beginning from their first row to their last."""
+    from forgia import forecasting, groups, histories
 
+    if spec.output == "quantiles":
+        yield from forecasting.remarks(spec, table)
+    if not spec.beginning:
+        return
     count, every = histories.short(spec, table)
-    if count and spec.beginning:
+    if count:
         name = str(spec.samples.get("group") or "the input")
         yield groups.short_sentence(name, count, of=every, beginning=spec.beginning.rows)
 
