@@ -16,6 +16,7 @@ from forgia.run import Journal, State
 from forgia.store import append_line, private_directory
 from forgia.sweep import Member, Sweep
 from forgia_cli.app import App
+from forgia_cli.sweep.folding import shortened
 from forgia_cli.sweep.following import conclude
 
 Command = Callable[..., Any]
@@ -123,3 +124,8 @@ def test_no_sweep_of_that_name_is_told(forgia_command: Command, home: HomePaths)
     outcome = forgia_command("sweep", "cancel", "mill")
     assert outcome.exit_code == 3
     assert "2 sweeps begin so" in outcome.stderr
+
+
+def test_a_reason_that_is_cut_says_so() -> None:
+    assert shortened("a short reason") == "a short reason"
+    assert shortened("word " * 20) == ("word " * 12).rstrip()[:59] + "…"

@@ -9,8 +9,9 @@ import pytest
 from forgia import reference
 from forgia.features import FeatureSpec, NumericFeature
 from forgia.reference import Beginning
+from forgia.splitting import Split
 from forgia_jobs.request import Columns, SplitRule
-from forgia_jobs.telling import card_windows
+from forgia_jobs.telling import card_classes, card_windows
 
 COLUMNS = {"numeric": ("reading",), "categorical": (), "target": "left", "group": "machine", "time": "cycle"}
 
@@ -41,6 +42,20 @@ def test_the_card_says_which_groups_were_judged() -> None:
     assert said.startswith("The test part (`machine`): press-00, press-01, ")
     assert said.endswith("press-19 and 3 more.")
     assert not list(card_windows.tested(SimpleNamespace(test_groups=()), Columns(**COLUMNS)))  # type: ignore[arg-type]
+
+
+def test_the_card_says_which_classes_were_never_judged() -> None:
+    split = Split(train=np.array([0, 1, 2]), validation=np.array([3]), test=np.array([4, 5]))
+    data: Any = SimpleNamespace(
+        spec=SimpleNamespace(classes=("dent", "good", "ok")), split=split, target=np.array([0, 1, 2, 1, 1, 2])
+    )
+    assert card_classes.never_judged(data) == (
+        "The validation part has no image of dent (1 in all), ok (2 in all): weights and threshold are chosen without "
+        "any. The test part has no image of dent (1 in all): no figure says how well such are told apart."
+    )
+    data.spec.classes = ("dent",)
+    data.target = np.zeros(6, dtype=np.int64)
+    assert card_classes.never_judged(data) == ""
 
 
 def spec(**changes: Any) -> FeatureSpec:

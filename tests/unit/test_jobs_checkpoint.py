@@ -360,9 +360,26 @@ def test_a_disk_that_refuses_ends_the_training_and_leaves_the_last_checkpoint(
     with pytest.raises(ClusterError, match=r"checkpoint of step 2 .* No space left on device") as caught:
         writer.finish()
     assert told == [caught.value]
+    assert caught.value.hint.endswith("goes on from the checkpoint of step 1, which is kept")
     assert names(tmp_path) == [last.name]
     monkeypatch.undo()
     checkpoint_manifest.verify(save(writer, 3), identity=IDENTITY)
+    writer.close()
+
+
+def test_a_disk_that_refuses_the_first_checkpoint_leaves_none_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(Place(folder=tmp_path, identity=IDENTITY), ALONE)
+
+    def full(*_: Any, **__: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_file, "_pour", full)
+    writer.begin(moment(1))
+    with pytest.raises(ClusterError) as caught:
+        writer.finish()
+    assert caught.value.hint == "make room, then forgia job retry begins anew: it was the first one"
     writer.close()
 
 

@@ -24,9 +24,14 @@ def lines(home: HomePaths, found: Iterable[RunStatus], *, unfold: bool) -> list[
     ]
 
 
+def shortened(text: str, *, width: int = 60) -> str:
+    """A text that fits, with a sign where some of it is left out."""
+    return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
+
+
 def line_of(status: RunStatus) -> Line:
     """One run."""
-    planned, result = status.planned[:19].replace("T", " "), status.version or status.reason[:60]
+    planned, result = status.planned[:19].replace("T", " "), status.version or shortened(status.reason)
     return status.run_id, str(status.state), status.attempt, status.profile, status.job_id, planned, result
 
 
@@ -35,4 +40,5 @@ def line_of_sweep(sweep_id: str, group: list[RunStatus]) -> Line:
     newest, versions = group[0], [status.version for status in group if status.version]
     job = newest.job_id.rpartition("_")[0] or newest.job_id if newest.job_id else None
     planned = newest.planned[:19].replace("T", " ")
-    return sweep_id, standing(s.state for s in group), None, newest.profile, job, planned, ", ".join(versions[:3])
+    found = ", ".join([*versions[:3], *(["…"] if len(versions) > 3 else [])])
+    return sweep_id, standing(s.state for s in group), None, newest.profile, job, planned, found

@@ -167,7 +167,12 @@ def explain(failure: BaseException | None, making: Making) -> Exception:
     if failure is None or isinstance(failure, CalledOff):
         return ClusterError(ANOTHER_FAILED, transient=False)
     if isinstance(failure, OSError):
-        hint = "checkpoints before it are kept; make room, then forgia job retry goes on from the last one"
+        last = checkpoint.newest_step(making.place.folder)
+        hint = "make room, then forgia job retry " + (
+            f"goes on from the checkpoint of step {last}, which is kept"
+            if last
+            else "begins anew: it was the first one"
+        )
         return ClusterError(
             f"the checkpoint of step {making.step} cannot be written: {failure}", transient=False, hint=hint
         )

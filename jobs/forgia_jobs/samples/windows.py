@@ -104,7 +104,7 @@ def arrange(role: Role, table: pa.Table) -> Layout:
     is_answered = ~np.isnan(target[ends])
     if not is_answered.any():
         raise UserError(
-            f"no series has {length} rows in a row with a {role.columns.target} at their end",
+            f"no series has {length} rows in a row with a value of {role.columns.target} at their end",
             hint="bind longer series, or make data.<role>.contract.samples.length smaller",
         )
     left_out, ends = int((~is_answered).sum()), ends[is_answered]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ COUNTED_SAMPLES = 2
 """A step on so few is counted; the operations of the others are the same."""
 WATCHED_STEPS = range(4, 7)
 """Steps of an attempt, from 1, in which the collectives are timed: after the first ones, which are slow."""
+SILENT = "99"
+"""Source: libkineto's output_base.h (pytorch/kineto, 2026): VERBOSE -1 to USDT, the highest, which torch 2.13 shows."""
 COLLECTIVES = {"cpu": ("gloo:",), "cuda": ("ncclDevKernel", "ncclKernel")}
 """How torch's profiler names them, by device: on a GPU the kernels alone, whose time their other names tell again."""
 OPERATIONS_PER_CLOCK = {
@@ -94,7 +97,9 @@ class Meter:
             self._end_watch()
 
     def _watch(self) -> None:
-        # torch's newer profiler is needed for a GPU's own times, and writes lines of its own to the log.
+        # Only torch's newer profiler knows a GPU's own times. Either writes lines of its own to the log, which this
+        # level (read when a profiler begins) leaves out.
+        os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
         is_cuda = self.world.device.type == "cuda"
         self._watching = profiler.profile(use_kineto=is_cuda, use_device="cuda" if is_cuda else None)
         self._watching.__enter__()
