@@ -405,7 +405,8 @@ def publish(attempt: Attempt, about: Facts, *, folder: Path, datasets: list[Data
 
 def provenance(attempt: Attempt, *, finished: str) -> dict[str, Any]:
     """The node's part of the SLSA predicate."""
-    asked = attempt.request
+    asked, given = attempt.request, attempt.request.goes_on_from
+    begun = [resource(f"checkpoints/{given['run']}/{given['step']}", given["digest"], of="manifest")] if given else []
     return {
         "externalParameters": {
             "recipe": f"{asked.recipe.name}@{asked.recipe.version}",
@@ -422,7 +423,8 @@ def provenance(attempt: Attempt, *, finished: str) -> dict[str, Any]:
             "environment": dict(asked.environment),
         },
         "resolvedDependencies": [
-            resource(f"weights/{name}", known, of="weights") for name, known in asked.weights.items()
+            *(resource(f"weights/{name}", known, of="weights") for name, known in asked.weights.items()),
+            *begun,
         ],
         "startedOn": attempt.started_at,
         "finishedOn": finished,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,6 @@ def test_a_cancelled_run_goes_on_sharded_over_two_processes(mine: Command, home:
     assert (steps[0], steps[-1]) == (1, 400)
     assert all(later == step + 1 for step, later in pairwise(steps)), "the first run's steps, and those after them"
     assert 0 < given["step"] < 400
+    mine("model", "pull", "mine", "--to", "out")
+    cards = "".join(path.read_text() for path in Path("out").rglob("README.md"))
+    assert f"from step {given['step']} of run {first} on" in cards

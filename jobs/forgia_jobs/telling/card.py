@@ -225,6 +225,8 @@ def _making(facts: Facts) -> str:
     request, train, training = facts.request, facts.request.train, facts.training
     processes = f"{train.strategy}, {request.resources.world_size} process(es)"
     course = f"{training['epochs']} epochs, {training['steps']} steps; weights of epoch {training['best_epoch']}"
+    if given := request.goes_on_from:
+        course += f"; from step {given['step']} of run {given['run']} on"
     rows = [
         ["recipe", f"{request.recipe.name} {request.recipe.version}, `{request.recipe.digest}`"],
         ["request (identity)", f"`{request.identity}`"],
