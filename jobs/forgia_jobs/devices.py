@@ -17,9 +17,9 @@ PORTABLE = 1
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device, without waiting for what is computed there; where it is already, the very same one."""
-    if device.type != "cuda" or tensor.is_cuda:
-        return tensor.to(device)
+    """A tensor of the CPU on a device, without waiting for what is computed there; the very same one if it is there."""
+    if device.type == "cpu" or tensor.is_cuda:
+        return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
 
 

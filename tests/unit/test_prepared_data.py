@@ -347,6 +347,7 @@ def test_an_array_is_written_in_blocks_and_mapped_whole(tmp_path: Path, shape: t
     facts = mapped.write(path, (array[start : start + 2] for start in range(0, 7, 2)), shape=shape, dtype=np.int64)
     again = mapped.ArrayFile.from_json(json.loads(json.dumps(asdict(facts))))
     found = mapped.open_array(path, again)
+    assert found.ctypes.data % 64 == 0, "a row lies in as few lines of the processor's cache as it can"
     assert np.array_equal(found, array)
     mapped.verify({path: again})
     if not array.size:

@@ -26,6 +26,9 @@ from forgia.store import create
 Matrix = npt.NDArray[Any]
 PIECE_BYTES = 64 << 20
 """A file has a digest for each so many bytes, so that several threads can check it."""
+LINE, STEP = 64, 8
+"""Bytes: numbers begin where a line of the processor's cache does, so that sixteen floats are one line and not two;
+Arrow puts them at a multiple of the step."""
 RESERVE_NOTHING = 0x4000
 """MAP_NORESERVE, which Python names from 3.13 on: a file may be larger than the memory.
 
@@ -113,7 +116,7 @@ def write(path: Path, blocks: Iterable[Matrix], *, shape: tuple[int, ...], dtype
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | RESERVE_NOTHING) as nothing:
         buffer = pa.py_buffer(nothing)
         sink = _Sink(path, blocks, buffer.address)
-        batch = _batch(buffer, facts)
+        batch = _aligned(_batch(buffer, facts), buffer)
         with pa.ipc.new_file(pa.PythonFile(sink, "w"), batch.schema) as writer:
             writer.write_batch(batch)
         pieces = sink.end()
@@ -131,6 +134,37 @@ def _batch(buffer: pa.Buffer, facts: ArrayFile) -> pa.RecordBatch:
         lists = pa.list_(pa.field("item", kind, nullable=False), facts.shape[1])
         values = pa.Array.from_buffers(lists, facts.shape[0], [None], null_count=0, children=[values])
     return pa.record_batch([values], schema=pa.schema([pa.field("values", values.type, nullable=False)]))
+
+
+class _Ruler:
+    """A file that only measures where a buffer would come to lie."""
+
+    def __init__(self, stand_in: int) -> None:
+        self._stand_in, self._position = stand_in, 0
+        self.found = -1
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        """Count the bytes."""
+        if isinstance(data, pa.Buffer) and data.address == self._stand_in:
+            self.found = self._position
+        self._position += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+
+def _aligned(batch: pa.RecordBatch, buffer: pa.Buffer) -> pa.RecordBatch:
+    """The batch, with so many blanks beside its schema that its numbers lie well in the file."""
+    for blanks in range(0, 2 * LINE, STEP):
+        padded = batch.replace_schema_metadata({"blanks": " " * blanks})
+        ruler = _Ruler(buffer.address)
+        with pa.ipc.new_file(pa.PythonFile(ruler, "w"), padded.schema) as writer:
+            writer.write_batch(padded)
+        if ruler.found % LINE == 0:
+            return padded
+    raise AssertionError("blanks in steps of eight reach every multiple of eight")
 
 
 def open_array(path: Path, facts: ArrayFile) -> Matrix:

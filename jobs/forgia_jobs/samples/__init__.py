@@ -58,10 +58,13 @@ class Samples:
         self._positions = torch.from_numpy(np.ascontiguousarray(positions))
         self._target = torch.from_numpy(np.ascontiguousarray(target)).to(device)
         self._weight: Tensor | None = None
+        self._equal = torch.ones(0, device=device)
+        self._is_here = device.type == "cpu"
         self.rows_at_once = source.rows_at_once
         self.is_costly = bool(getattr(source, "is_costly", False))
         """Reading a batch takes long enough to be done beside the step before: the source has to be decoded, or lies on
         a disk, and wants its positions on the CPU; a source that is so says it with an attribute of this name."""
+        self._stays = self._is_here or self.is_costly
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -78,11 +81,17 @@ class Samples:
     def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
         """What a network sees of these samples. Shapes: chosen (batch,) int64, positions within the part."""
         places = self._positions.index_select(0, chosen)
-        return self._source.inputs(places if self.is_costly else devices.sent(places, self._device))
+        return self._source.inputs(places if self._stays else devices.sent(places, self._device))
 
     def batch(self, chosen: Tensor) -> dict[str, Tensor]:
         """Inputs, with ``target`` and ``weight``."""
-        here, weight = devices.sent(chosen, self._device), self._weight
-        found = {**self.inputs(chosen), "target": self._target.index_select(0, here)}
-        found["weight"] = torch.ones(len(here), device=here.device) if weight is None else weight.index_select(0, here)
+        here, found = chosen if self._is_here else devices.sent(chosen, self._device), self.inputs(chosen)
+        found["target"] = self._target.index_select(0, here)
+        found["weight"] = self._ones(here.numel()) if self._weight is None else self._weight.index_select(0, here)
         return found
+
+    def _ones(self, count: int) -> Tensor:
+        """As many weights of 1, of which nobody changes any."""
+        if count > self._equal.numel():
+            self._equal = torch.ones(count, device=self._device)
+        return self._equal[:count]
