@@ -6,7 +6,7 @@ A source holds the samples of all parts; a part is a choice of positions in it. 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class PartedSource(Source, Protocol):
+    """A source of which a part can be copied out, so that its samples follow one another."""
+
+    def of_part(self, positions: Positions) -> Source | None:
+        """The samples at these positions alone; None where they are too many to be held twice."""
+        ...
+
+
 class Samples:
     """The samples of one part, with their answers."""
 
@@ -56,6 +65,7 @@ class Samples:
         """Args: source — one that gives tensors on this device; target — an answer a position, of any further shape."""
         self._source, self._device = source, device
         self._positions = torch.from_numpy(np.ascontiguousarray(positions))
+        self._first = _first_of_range(self._positions)
         self._target = torch.from_numpy(np.ascontiguousarray(target)).to(device)
         self._weight: Tensor | None = None
         self._equal = torch.ones(0, device=device)
@@ -80,7 +90,10 @@ class Samples:
 
     def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
         """What a network sees of these samples. Shapes: chosen (batch,) int64, positions within the part."""
-        places = self._positions.index_select(0, chosen)
+        if self._first is None:
+            places = self._positions.index_select(0, chosen)
+        else:
+            places = chosen + self._first if self._first else chosen
         return self._source.inputs(places if self._stays else devices.sent(places, self._device))
 
     def batch(self, chosen: Tensor) -> dict[str, Tensor]:
@@ -95,3 +108,11 @@ class Samples:
         if count > self._equal.numel():
             self._equal = torch.ones(count, device=self._device)
         return self._equal[:count]
+
+
+def _first_of_range(positions: Tensor) -> int | None:
+    """The first of positions that follow one another; None where they do not."""
+    if not len(positions):
+        return None
+    first = int(positions[0])
+    return first if torch.equal(positions, torch.arange(first, first + len(positions))) else None

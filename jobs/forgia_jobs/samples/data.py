@@ -21,7 +21,7 @@ from forgia.features import FeatureSpec
 from forgia.groups import PART_WORDS
 from forgia.splitting import Split
 from forgia_jobs.request import Columns, Role
-from forgia_jobs.samples import Flat, Samples, Source
+from forgia_jobs.samples import Flat, PartedSource, Samples, Source
 
 DATASET, OWNER = grouping.DATASET, grouping.OWNER
 """Columns added by pooling."""
@@ -54,7 +54,11 @@ class Data:
         """The samples of a part, on a device."""
         if device not in self._placed:
             self._placed[device] = self.source.to(device)
-        return Samples(self._placed[device], self.split.part(part), self.targets(part), device=device)
+        source, positions = self._placed[device], self.split.part(part)
+        copied = source.of_part(positions) if isinstance(source, PartedSource) else None
+        if copied is not None:
+            source, positions = copied, np.arange(len(positions))
+        return Samples(source, positions, self.targets(part), device=device)
 
     def targets(self, part: str) -> npt.NDArray[Any]:
         """The true answers of a part."""

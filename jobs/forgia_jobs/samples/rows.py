@@ -19,6 +19,8 @@ from forgia_jobs.samples.tabular import Layout
 Matrix = npt.NDArray[Any]
 ROWS_AT_ONCE = 8192
 """Rows predicted at once."""
+HELD_TWICE = 256 * 2**20
+"""Bytes of a part's rows that are copied out of all, so that a batch is found by one look and not by two."""
 
 
 class RowSource:
@@ -35,6 +37,14 @@ class RowSource:
         if hosting.is_too_large((self.numeric, self.categorical), device):
             return hosting.HostSource(self, device)
         return RowSource(self.numeric.to(device), self.categorical.to(device))
+
+    def of_part(self, positions: Positions) -> RowSource | None:
+        """These rows alone, one after the other; None where they are too many to be held twice."""
+        size = self.numeric.shape[1] * self.numeric.element_size() + self.categorical.shape[1] * 8
+        if len(positions) * size > HELD_TWICE:
+            return None
+        places = torch.from_numpy(np.ascontiguousarray(positions)).to(self.numeric.device)
+        return RowSource(self.numeric.index_select(0, places), self.categorical.index_select(0, places))
 
     def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
         """``numeric`` and ``categorical``, (batch, features) each."""
