@@ -452,10 +452,10 @@ def tell(attempt: Attempt, error: Exception) -> None:
 def leave_reason(paths: RunPaths, *, number: int, rank: int, error: Exception) -> None:
     """Write why, where and when this rank ends, before its connections close and the others notice."""
     place, words = paths.reason(number, rank), own_words(rank, error)
-    known = read_reason(place)["kind"] if place.exists() else NOTICED
-    if known == NOTICED and not (place.exists() and words["kind"] == NOTICED):  # what comes after a failure is its echo
-        store.private_directory(place.parent)
-        store.write_json(place, words)
+    if place.exists() and (words["kind"] == NOTICED or read_reason(place)["kind"] != NOTICED):
+        return  # what comes after the first failure of a rank is its echo
+    store.private_directory(place.parent)
+    store.write_json(place, words)
 
 
 def own_words(rank: int, error: Exception) -> dict[str, Any]:

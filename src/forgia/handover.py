@@ -50,11 +50,16 @@ def given(paths: RunPaths) -> Given:
     if newest is None:
         raise UserError(f"run {run_id} has no checkpoint to go on from", hint=f"forgia job show {run_id}")
     manifest = store.read_json(newest)
-    return Given(run_id=run_id, place=newest.parent, digest=manifest["digest"], step=manifest["step"])
+    try:
+        return Given(run_id=run_id, place=newest.parent, digest=str(manifest["digest"]), step=int(manifest["step"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{newest}: not the manifest of a checkpoint: {error}", hint=f"forgia job retry {run_id}"
+        ) from error
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Fields in which two requests learn something else; ``--set`` changes none of the recipe's own."""
+    """Fields in which two requests learn something else."""
     for name in sorted({*before, *after}):
         path, one, other = f"{prefix}{name}", before.get(name), after.get(name)
         if path in FREE or one == other:

@@ -86,11 +86,7 @@ def resolve(
     told = look_at_parts(folder, role, binding, datasets, columns)
     request: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "recipe": {
-            **{key: getattr(recipe, key) for key in ("name", "version", "title", "summary", "licence", "task")},
-            "authors": list(recipe.authors),
-            "digest": digest.of_tree(folder.root),
-        },
+        "recipe": {**described(recipe), "digest": digest.of_tree(folder.root)},
         "data": {role: contract.data_request(binding, datasets, columns)},
         "params": params,
         **({"test": True} if choice.test else {}),
@@ -123,6 +119,12 @@ def resolve(
         learnt=readiness.learnt(columns),
         left_out=contract.left_out(binding, datasets, vocabulary),
     )
+
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    """What a request says of its recipe, beside the digest."""
+    named = {key: getattr(recipe, key) for key in ("name", "version", "title", "summary", "licence", "task")}
+    return {**named, "authors": list(recipe.authors)}
 
 
 def begin_with(paths: RunPaths, request: dict[str, Any]) -> dict[str, str]:

@@ -65,3 +65,13 @@ def test_a_run_without_a_checkpoint_has_none_to_give(tmp_path: Path) -> None:
     Journal(paths).record(State.FAILED, by="job", attempt=1)
     with pytest.raises(UserError, match="no checkpoint to go on from"):
         handover.given(paths)
+
+
+def test_what_is_no_manifest_is_told(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path / "mill-1")
+    place = paths.checkpoints / "step-000000001"
+    place.mkdir(parents=True)
+    (place / "manifest.json").write_text("{}")
+    Journal(paths).record(State.FAILED, by="job", attempt=1)
+    with pytest.raises(UserError, match="not the manifest of a checkpoint"):
+        handover.given(paths)

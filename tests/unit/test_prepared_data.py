@@ -24,7 +24,7 @@ from forgia.splitting import PARTS
 from forgia_jobs import request
 from forgia_jobs.preparation import mapped, prepared, preparing, preparing_workers
 from forgia_jobs.preparation.preparing_tasks import Order
-from forgia_jobs.samples import hosting, loading
+from forgia_jobs.samples import hosting, loading, rows
 from forgia_jobs.samples.data import Data
 
 GROUP_ROWS = 37
@@ -200,6 +200,21 @@ def test_what_is_too_large_for_the_device_gives_the_same_batches_from_the_host(
     one, other = usual.batch(chosen), hosted.batch(chosen)
     assert all(torch.equal(one[name].nan_to_num(7.0), other[name].nan_to_num(7.0)) for name in one)
     assert usual.rows_at_once == hosted.rows_at_once
+
+
+def test_rows_that_are_too_many_to_be_held_twice_give_the_same_batches(
+    datasets: list[Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, device = loading.load(request.role_of(asked(datasets, ROWS_KIND)), datasets), torch.device("cpu")
+    copied = found.samples("train", device=device)
+    monkeypatch.setattr(rows, "HELD_TWICE", 0)
+    looked_up = found.samples("train", device=device)
+    sources: list[Any] = [found.source, looked_up._source, copied._source]
+    at = [source.numeric.data_ptr() for source in sources]
+    assert at[0] == at[1] != at[2]
+    chosen = torch.tensor([3, 1, 2])
+    one, other = copied.batch(chosen), looked_up.batch(chosen)
+    assert all(torch.equal(one[name].nan_to_num(7.0), other[name].nan_to_num(7.0)) for name in one)
 
 
 def order_of(tmp_path: Path, datasets: list[Dataset], **more: Any) -> dict[str, Any]:

@@ -40,11 +40,12 @@ class RowSource:
 
     def of_part(self, positions: Positions) -> RowSource | None:
         """These rows alone, one after the other; None where they are too many to be held twice."""
-        size = self.numeric.shape[1] * self.numeric.element_size() + self.categorical.shape[1] * 8
-        if len(positions) * size > HELD_TWICE:
+        whole = (self.numeric, self.categorical)
+        row = sum(matrix.shape[1] * matrix.element_size() for matrix in whole)
+        if len(positions) * row > HELD_TWICE:
             return None
         places = torch.from_numpy(np.ascontiguousarray(positions)).to(self.numeric.device)
-        return RowSource(self.numeric.index_select(0, places), self.categorical.index_select(0, places))
+        return RowSource(*(matrix.index_select(0, places) for matrix in whole))
 
     def inputs(self, chosen: Tensor) -> dict[str, Tensor]:
         """``numeric`` and ``categorical``, (batch, features) each."""
